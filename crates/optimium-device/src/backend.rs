@@ -1,0 +1,114 @@
+//! The contract between the runtime and a platform.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use optimium_graph::{Graph, Unsupported};
+use optimium_tensor::{Result, Tensor};
+
+/// How a graph is to be compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompileOptions {
+    /// Workers of one inference, at least 1.
+    pub threads: usize,
+    /// The cores that the workers are pinned to, one each; none leaves them to the operating system.
+    pub cores: Option<Vec<usize>>,
+    /// Whether tensors whose lifetimes do not overlap share memory. Without it every tensor stays readable.
+    pub memory_optimization: bool,
+    /// Whether denormal numbers count as zero.
+    pub disable_denormals: bool,
+    /// The instruction set to be used, by name; none is the best of the machine.
+    pub instruction_set: Option<String>,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self { threads: 1, cores: None, memory_optimization: true, disable_denormals: true, instruction_set: None }
+    }
+}
+
+/// A platform that can run graphs.
+pub trait Backend: Send + Sync {
+    /// Everything in `graph` that the platform cannot run: all of it, not the first.
+    fn unsupported(&self, graph: &Graph) -> Vec<Unsupported>;
+
+    /// Prepares `graph`, whose shapes are inferred and whose nodes are sorted, for running.
+    ///
+    /// # Errors
+    /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) listing all that is unsupported; [`Model`](optimium_tensor::ErrorKind::Model),
+    /// [`OutOfResource`](optimium_tensor::ErrorKind::OutOfResource) as they occur.
+    fn compile(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Arc<dyn Executable>>;
+}
+
+/// A compiled graph: immutable, shared by any number of states.
+pub trait Executable: Send + Sync {
+    /// What it does, step by step.
+    fn operations(&self) -> Vec<OperationInfo>;
+
+    /// The memory of one inference after the other. States run independently of each other.
+    ///
+    /// # Errors
+    /// [`OutOfResource`](optimium_tensor::ErrorKind::OutOfResource) where memory ran out.
+    fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>>;
+}
+
+/// What one request needs to run, and keeps from one inference to the next.
+pub trait ExecutionState: Send {
+    /// Runs one inference.
+    ///
+    /// `inputs` and `outputs` are in the order of the graph's; types and concrete shapes fit the graph, and the caller holds
+    /// read access to the inputs' memory and write access to the outputs'.
+    ///
+    /// # Errors
+    /// [`Shape`](optimium_tensor::ErrorKind::Shape) for shapes that do not fit each other; [`InferCanceled`](optimium_tensor::ErrorKind::InferCanceled);
+    /// [`Infer`](optimium_tensor::ErrorKind::Infer) for what only values show, an index out of range for instance.
+    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()>;
+
+    /// Names of the tensors that can be read after a run.
+    fn intermediate_names(&self) -> Vec<String>;
+
+    /// A copy of a tensor as the last run left it.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for a name that there is not;
+    /// [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) where its memory is shared or nothing has run.
+    fn intermediate(&self, name: &str) -> Result<Tensor>;
+}
+
+/// A wish that an inference end early. Backends look at it between steps.
+#[derive(Debug, Default)]
+pub struct Cancellation(AtomicBool);
+
+impl Cancellation {
+    /// No wish yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Wishes it.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    /// Takes the wish back, before the next inference.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+    /// Whether it is wished.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One operation of a compiled graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationInfo {
+    /// The node's name.
+    pub name: String,
+    /// The operator's name.
+    pub operator: String,
+    /// The kernel that was chosen, and the fusions: for people.
+    pub kernel: String,
+    /// Names of the tensors it reads.
+    pub inputs: Vec<String>,
+    /// Names of the tensors it writes.
+    pub outputs: Vec<String>,
+}

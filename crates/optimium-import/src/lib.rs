@@ -1,0 +1,1 @@
+//! Readers of ONNX and TFLite models.

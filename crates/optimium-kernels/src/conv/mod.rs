@@ -1,0 +1,30 @@
+//! Convolutions of channels-last images.
+//!
+//! A [`Convolution`] is prepared once from its weights, by an [`Algorithm`] that [`pick`] chooses, and run on
+//! images of any size. All algorithms so far are matrix products whose left rows are gathered from the image:
+//! an output pixel's row is the concatenation of the pieces of memory under the kernel. No patch matrix is ever
+//! written; where the kernel reaches past the image, a band of it is first copied with zeros around.
+//!
+//! | file | |
+//! |---|---|
+//! | `parameters` | the sizes |
+//! | `choice` | the algorithms, and which one is taken |
+//! | `convolution` | the prepared convolution |
+//! | `band` | copies with zeros around |
+//! | `taps` | the products over what the kernel covers |
+//! | `transposed` | the transposed convolution |
+//! | `general` | every number of dimensions, layout and floating-point type, without hurry |
+
+mod band;
+mod choice;
+mod convolution;
+mod general;
+mod parameters;
+mod taps;
+mod transposed;
+
+pub use choice::{Algorithm, Candidate, candidates, pick};
+pub use convolution::Convolution;
+pub use general::{GeneralParameters, convolve_general};
+pub use parameters::{Geometry, Parameters};
+pub use transposed::TransposedConvolution;

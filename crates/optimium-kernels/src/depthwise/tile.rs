@@ -1,0 +1,167 @@
+//! Tiles of output pixels by one vector of channels, for windows without dilation.
+//!
+//! A tile walks the input rows under it. Each pixel of a row is loaded once and goes into all the sums it
+//! belongs to, which stay in registers. Two output rows share the input rows between them.
+
+use optimium_simd::Simd;
+
+/// Where a tile reads. Addresses of skipped rows and columns may lie outside of the image.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    /// The tile's first window's first pixel, at the block's first channel.
+    pub(super) x: *const f32,
+    /// Elements from one image row to the next.
+    pub(super) row_step: usize,
+    /// Elements from one pixel to the next.
+    pub(super) pixel_step: usize,
+    /// The block's weights.
+    pub(super) weights: *const f32,
+    /// Rows of the window.
+    pub(super) window: usize,
+    /// The rows under the tile that lie in the image: `first..end`, counted from `x`.
+    pub(super) first_row: usize,
+    /// See `first_row`.
+    pub(super) end_row: usize,
+    /// One bit for each column under the tile that is needed and lies in the image.
+    pub(super) columns: u32,
+    /// Channels of the block.
+    pub(super) channels: usize,
+}
+
+/// Repeats a block with a constant in place of the index; conditions on it vanish at compile time.
+macro_rules! repeat {
+    ($index:ident in [$($value:literal)*] $body:block) => {
+        $({ const $index: usize = $value; $body })*
+    };
+}
+pub(super) use repeat;
+
+/// Loads the channels of a block.
+///
+/// # Safety
+/// `channels` elements are readable at `p`.
+#[inline(always)]
+pub(super) unsafe fn load_channels<S: Simd>(simd: S, p: *const f32, channels: usize) -> S::F32 {
+    // SAFETY: by the caller's promise.
+    unsafe { if channels >= S::LANES { simd.load(p) } else { simd.load_masked(p, simd.first(channels)) } }
+}
+
+/// The sums of `T` neighbouring outputs over a window of `K` columns and stride `STRIDE`; one row of them,
+/// or two neighbouring rows where `TWO` (the vertical stride is one then). All sums begin with `start`.
+///
+/// Without `GUARDED` all columns lie in the image and the block is full.
+///
+/// # Safety
+/// The weights are of the window's size, and all pixels that `source` does not exclude are readable.
+#[inline(always)]
+pub(super) unsafe fn sums<
+    S: Simd,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const TWO: bool,
+    const GUARDED: bool,
+>(
+    simd: S,
+    start: S::F32,
+    source: &Source,
+) -> [[S::F32; T]; 2] {
+    let mut upper = [start; T];
+    let mut lower = [start; T];
+    let weights = |row: usize| {
+        let mut taps = [start; K];
+        for (j, tap) in taps.iter_mut().enumerate() {
+            // SAFETY: the weights of a row below the window's rows.
+            *tap = unsafe { simd.load(source.weights.add((row * K + j) * S::LANES)) };
+        }
+        taps
+    };
+    let row = |r: usize| source.x.wrapping_add(r * source.row_step);
+    // SAFETY: only rows of the image are visited, with weights of rows of the window.
+    unsafe {
+        if !TWO {
+            for r in source.first_row..source.end_row {
+                add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut upper, &weights(r), row(r), source);
+            }
+            return [upper, lower];
+        }
+        if source.first_row == 0 {
+            add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut upper, &weights(0), row(0), source);
+        }
+        for r in source.first_row.max(1)..source.end_row.min(source.window) {
+            add_row_to_two::<S, K, T, GUARDED>(
+                simd,
+                (&mut upper, &mut lower),
+                (&weights(r), &weights(r - 1)),
+                row(r),
+                source,
+            );
+        }
+        if source.end_row > source.window {
+            let last = source.window;
+            add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut lower, &weights(last - 1), row(last), source);
+        }
+    }
+    [upper, lower]
+}
+
+/// Adds one input row to one row of sums.
+///
+/// # Safety
+/// The row's pixels that `source` does not exclude are readable.
+#[inline(always)]
+unsafe fn add_row<S: Simd, const K: usize, const STRIDE: usize, const T: usize, const GUARDED: bool>(
+    simd: S,
+    sums: &mut [S::F32; T],
+    taps: &[S::F32; K],
+    row: *const f32,
+    source: &Source,
+) {
+    repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16] {
+        if COLUMN < (T - 1) * STRIDE + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
+            // SAFETY: by the caller's promise.
+            let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            repeat!(J in [0 1 2 3 4 5 6] {
+                let to = COLUMN.wrapping_sub(J) / STRIDE;
+                if J < K && COLUMN >= J && COLUMN.wrapping_sub(J) % STRIDE == 0 && to < T {
+                    sums[to] = simd.fma(x, taps[J], sums[to]);
+                }
+            });
+        }
+    });
+}
+
+/// Adds one input row to two rows of sums, with the weights of the window's row for each.
+///
+/// # Safety
+/// As [`add_row`].
+#[inline(always)]
+unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED: bool>(
+    simd: S,
+    (upper, lower): (&mut [S::F32; T], &mut [S::F32; T]),
+    (upper_taps, lower_taps): (&[S::F32; K], &[S::F32; K]),
+    row: *const f32,
+    source: &Source,
+) {
+    repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12] {
+        if COLUMN < T - 1 + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
+            // SAFETY: by the caller's promise.
+            let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            repeat!(J in [0 1 2 3 4 5 6] {
+                let to = COLUMN.wrapping_sub(J);
+                if J < K && COLUMN >= J && to < T {
+                    upper[to] = simd.fma(x, upper_taps[J], upper[to]);
+                    lower[to] = simd.fma(x, lower_taps[J], lower[to]);
+                }
+            });
+        }
+    });
+}
+
+/// # Safety
+/// The block's channels are readable at `p`.
+#[inline(always)]
+unsafe fn load<S: Simd, const GUARDED: bool>(simd: S, p: *const f32, source: &Source) -> S::F32 {
+    // SAFETY: by the caller's promise; without guards the block is full.
+    unsafe { if GUARDED { load_channels(simd, p, source.channels) } else { simd.load(p) } }
+}

@@ -1,0 +1,46 @@
+//! The loop of a vector function over contiguous memory.
+
+use std::ops::Range;
+
+use optimium_simd::Simd;
+
+use super::Source;
+use crate::SharedSlice;
+
+/// A run of elements to be mapped; both may be the same memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Map {
+    x: *const f32,
+    y: *mut f32,
+    length: usize,
+}
+
+impl Map {
+    /// The elements of `range` of `x` and `y`.
+    ///
+    /// # Safety
+    /// The range lies in both, no other thread touches its elements of `y`, and `x` is the same memory
+    /// as `y` or apart from it.
+    pub(crate) unsafe fn new(x: Source<'_, f32>, y: SharedSlice<'_, f32>, range: Range<usize>) -> Map {
+        // SAFETY: in bounds by the caller's promise.
+        let (x, y) = unsafe { (x.as_ptr().add(range.start), y.as_mut_ptr().add(range.start)) };
+        Map { x, y, length: range.len() }
+    }
+
+    /// `y = f(x)`
+    #[inline(always)]
+    pub(crate) fn run<S: Simd>(self, simd: S, f: impl Fn(S::F32) -> S::F32) {
+        let Map { x, y, length } = self;
+        let mut i = 0;
+        while i + S::LANES <= length {
+            // SAFETY: LANES elements from i on are in bounds, by the promise at `new`.
+            unsafe { simd.store(y.add(i), f(simd.load(x.add(i)))) };
+            i += S::LANES;
+        }
+        if i < length {
+            let mask = simd.first(length - i);
+            // SAFETY: the mask selects the elements that are left.
+            unsafe { simd.store_masked(y.add(i), f(simd.load_masked(x.add(i), mask)), mask) };
+        }
+    }
+}

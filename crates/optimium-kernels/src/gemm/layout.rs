@@ -1,0 +1,112 @@
+//! The form that the right matrix of a product is packed into.
+
+use optimium_simd::Level;
+
+use super::tile::{Tile, effective};
+use crate::{AlignedVec, Part, SharedSlice};
+
+/// How a right matrix of `k` rows and `n` columns is packed: panels of `tile.vectors` vectors of columns, each
+/// `[k][width]`, one after the other. The last panel is narrower by whole vectors; its last vector is filled
+/// up with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// Rows of the matrix: the length of the sums.
+    pub k: usize,
+    /// Columns of the matrix and of the result.
+    pub n: usize,
+    /// The register tile that works on a full panel.
+    pub tile: Tile,
+    /// The level whose kernels read it.
+    pub level: Level,
+}
+
+/// One panel of a packed matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panel {
+    /// The first column.
+    pub(crate) column: usize,
+    /// Vectors of columns.
+    pub(crate) vectors: usize,
+    /// Columns that exist.
+    pub(crate) columns: usize,
+    /// Where it starts in the packed form.
+    pub(crate) offset: usize,
+}
+
+impl Layout {
+    /// The layout of a `k × n` matrix for that tile at `level`.
+    pub fn new(level: Level, tile: Tile, k: usize, n: usize) -> Layout {
+        Layout { k, n, tile, level: effective(level) }
+    }
+
+    /// Elements of a vector.
+    pub(crate) fn lanes(&self) -> usize {
+        self.level.lanes()
+    }
+
+    /// Number of `f32` elements of the packed form: a multiple of the vector length.
+    pub fn len(&self) -> usize {
+        self.n.div_ceil(self.lanes()) * self.lanes() * self.k
+    }
+
+    /// Whether the matrix has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.n.div_ceil(self.lanes() * self.tile.vectors)
+    }
+
+    /// The panel of that index.
+    pub(crate) fn panel(&self, index: usize) -> Panel {
+        let width = self.tile.vectors * self.lanes();
+        let column = index * width;
+        let columns = width.min(self.n - column);
+        Panel { column, vectors: columns.div_ceil(self.lanes()), columns, offset: column * self.k }
+    }
+
+    /// Packs this part's share of the rows of `b`, whose element of row `i` (of `k`) and column `j` (of `n`)
+    /// is `b[i * row_stride + j * column_stride]`, into `out`. The other parts write the rest.
+    ///
+    /// # Panics
+    /// Where `b` is too short for the strides or `out` shorter than [`len`](Layout::len).
+    pub fn pack(
+        &self,
+        b: &[f32],
+        row_stride: usize,
+        column_stride: usize,
+        out: SharedSlice<f32>,
+        part: Part,
+    ) {
+        super::pack::pack(self, b, row_stride, column_stride, out, part);
+    }
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{} tile, k {}, n {}", self.tile.rows, self.tile.vectors * self.lanes(), self.k, self.n)
+    }
+}
+
+/// A right matrix in packed form.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix {
+    /// The form.
+    pub layout: Layout,
+    /// [`Layout::len`] elements.
+    pub data: AlignedVec<f32>,
+}
+
+impl PackedMatrix {
+    /// Packs `b`, addressed as in [`Layout::pack`].
+    ///
+    /// # Panics
+    /// Where `b` is too short for the strides.
+    pub fn new(layout: Layout, b: &[f32], row_stride: usize, column_stride: usize) -> PackedMatrix {
+        let mut data = AlignedVec::zeroed(layout.len());
+        layout.pack(b, row_stride, column_stride, SharedSlice::new(&mut data), Part::WHOLE);
+        PackedMatrix { layout, data }
+    }
+}

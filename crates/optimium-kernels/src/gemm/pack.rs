@@ -1,0 +1,117 @@
+//! Packing of right matrices.
+
+use std::ops::Range;
+
+use optimium_simd::{Simd, SimdTask};
+
+use super::layout::{Layout, Panel};
+use crate::{Part, SharedSlice};
+
+/// See [`Layout::pack`].
+pub(super) fn pack(
+    layout: &Layout,
+    b: &[f32],
+    row_stride: usize,
+    column_stride: usize,
+    out: SharedSlice<f32>,
+    part: Part,
+) {
+    if layout.is_empty() {
+        return;
+    }
+    let last = (layout.k - 1) * row_stride + (layout.n - 1) * column_stride;
+    assert!(last < b.len(), "a {}x{} matrix does not fit into {} elements", layout.k, layout.n, b.len());
+    assert!(out.len() >= layout.len(), "{} elements for {layout}", out.len());
+    let rows = part.range_of_granules(layout.k, layout.lanes());
+    layout.level.run(Pack { layout, b, row_stride, column_stride, out, rows });
+}
+
+struct Pack<'a> {
+    layout: &'a Layout,
+    b: &'a [f32],
+    row_stride: usize,
+    column_stride: usize,
+    out: SharedSlice<'a, f32>,
+    rows: Range<usize>,
+}
+
+impl SimdTask for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for index in 0..self.layout.panels() {
+            let panel = self.layout.panel(index);
+            let width = panel.vectors * S::LANES;
+            let range = panel.offset + self.rows.start * width..panel.offset + self.rows.end * width;
+            // SAFETY: each part has its own rows of every panel.
+            let out = unsafe { self.out.slice(range) };
+            if self.column_stride == 1 {
+                self.copy_rows(simd, panel, out);
+            } else {
+                self.transpose(simd, panel, out);
+            }
+        }
+    }
+}
+
+impl Pack<'_> {
+    /// The panel's rows of `self.rows` from rows that are contiguous in the source.
+    #[inline(always)]
+    fn copy_rows<S: Simd>(&self, simd: S, panel: Panel, out: &mut [f32]) {
+        let mask = simd.first(panel.columns - (panel.vectors - 1) * S::LANES);
+        for (k, row) in self.rows.clone().zip(out.chunks_exact_mut(panel.vectors * S::LANES)) {
+            let source = &self.b[k * self.row_stride + panel.column..][..panel.columns];
+            let (from, to) = (source.as_ptr(), row.as_mut_ptr());
+            for v in 0..panel.vectors - 1 {
+                // SAFETY: all vectors but the last one are whole in the source, and the row holds them.
+                unsafe { simd.store(to.add(v * S::LANES), simd.load(from.add(v * S::LANES))) };
+            }
+            let last = (panel.vectors - 1) * S::LANES;
+            // SAFETY: the mask selects the source's columns of the last vector.
+            unsafe { simd.store(to.add(last), simd.load_masked(from.add(last), mask)) };
+        }
+    }
+
+    /// The panel's rows of `self.rows` from rows that are not.
+    #[inline(always)]
+    fn transpose<S: Simd>(&self, simd: S, panel: Panel, out: &mut [f32]) {
+        let width = panel.vectors * S::LANES;
+        let mut k = self.rows.start;
+        while k < self.rows.end {
+            let depth = S::LANES.min(self.rows.end - k);
+            for v in 0..panel.vectors {
+                let columns = S::LANES.min(panel.columns - v * S::LANES);
+                let column = panel.column + v * S::LANES;
+                let source = &self.b[k * self.row_stride + column * self.column_stride..];
+                let target = &mut out[(k - self.rows.start) * width + v * S::LANES..];
+                if self.row_stride == 1 && depth == S::LANES && columns == S::LANES {
+                    assert!(source.len() > (columns - 1) * self.column_stride + depth - 1);
+                    assert!(target.len() >= (depth - 1) * width + S::LANES);
+                    // SAFETY: both blocks lie in their slices, as just asserted.
+                    unsafe { simd.transpose(source.as_ptr(), self.column_stride, target.as_mut_ptr(), width) };
+                } else {
+                    self.gather(source, target, [depth, columns], width, S::LANES);
+                }
+            }
+            k += depth;
+        }
+    }
+
+    /// A block of `depth × columns` element by element, and zeros up to `lanes` columns.
+    #[inline(always)]
+    fn gather(
+        &self,
+        source: &[f32],
+        target: &mut [f32],
+        [depth, columns]: [usize; 2],
+        width: usize,
+        lanes: usize,
+    ) {
+        for i in 0..depth {
+            for (j, element) in target[i * width..][..lanes].iter_mut().enumerate() {
+                *element = if j < columns { source[i * self.row_stride + j * self.column_stride] } else { 0.0 };
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Convolutions of quantized images: products whose rows are read from the image in place, or from a
+//! copy of a few lines with the border filled in.
+
+use std::ops::Range;
+
+use optimium_simd::Level;
+
+use super::band::Band;
+use super::gemm::{Grid, Product, flip};
+use super::output::{Output, Rows};
+use super::packed::PackedMatrix;
+use super::tile::Runs;
+use crate::Part;
+use crate::conv::{Geometry, Parameters};
+
+/// Pixels that one pass over the weights should serve.
+const CHUNK_PIXELS: usize = 256;
+
+/// Bytes that may be read past the end of a run.
+const SLACK: usize = 4;
+
+/// A convolution with packed weights.
+#[derive(Clone, Debug)]
+pub struct QuantizedConvolution {
+    parameters: Parameters,
+    level: Level,
+    /// One matrix a group.
+    weights: Vec<PackedMatrix>,
+    /// Whether a run spans the kernel's width, or one tap.
+    wide_runs: bool,
+}
+
+impl QuantizedConvolution {
+    /// Packs `weights`: output channels × input channels of a group × kernel height × kernel width.
+    /// Their zero points are none (0), one, or one an output channel.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit the parameters.
+    pub fn new(
+        level: Level,
+        parameters: &Parameters,
+        weights: &[u8],
+        signed: bool,
+        zero_point: &[i32],
+    ) -> QuantizedConvolution {
+        let Parameters { input_channels, output_channels, kernel: [height, width], groups, dilation, .. } =
+            *parameters;
+        assert!(
+            groups > 0 && input_channels.is_multiple_of(groups) && output_channels.is_multiple_of(groups),
+            "{input_channels} and {output_channels} channels in {groups} groups"
+        );
+        let (inputs, outputs) = (input_channels / groups, output_channels / groups);
+        let length = output_channels * inputs * height * width;
+        assert!(weights.len() == length, "{} weights instead of {length}", weights.len());
+        assert!(matches!(zero_point.len(), 0 | 1) || zero_point.len() == output_channels, "zero points");
+        let wide_runs = groups == 1 && (dilation[1] == 1 || width == 1);
+        let (runs, run) = if wide_runs { (height, width * inputs) } else { (height * width, inputs) };
+        let (mask, shift) = if signed { (0, 0) } else { (0x80, 128) };
+        let zero = |channel: usize| match zero_point {
+            [] => -shift,
+            [one] => one - shift,
+            many => many[channel] - shift,
+        };
+        let pack = |group: usize| {
+            let value = |r: usize, i: usize, column: usize| {
+                let (ky, kx) = if wide_runs { (r, i / inputs) } else { (r / width, r % width) };
+                let index = (((group * outputs + column) * inputs + i % inputs) * height + ky) * width + kx;
+                (weights[index] ^ mask) as i8
+            };
+            PackedMatrix::pack(level, runs, run, outputs, |column| zero(group * outputs + column), value)
+        };
+        let weights = (0..groups).map(pack).collect();
+        QuantizedConvolution { parameters: parameters.clone(), level, weights, wide_runs }
+    }
+
+    /// Bytes of scratch memory that each part needs.
+    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
+        if self.reads_in_place(geometry) {
+            return 0;
+        }
+        let lines = chunk_lines(geometry).min(geometry.output[0]);
+        if lines == 0 { 0 } else { self.band(geometry, 0, lines).len(self.parameters.input_channels) + SLACK }
+    }
+
+    /// Convolves `x`, whose bytes are `signed` or not and stand for zero at `zero_point`. A row of the
+    /// output is a pixel.
+    ///
+    /// # Panics
+    /// Where a slice is shorter than the sizes say.
+    pub fn run(
+        &self,
+        geometry: &Geometry,
+        x: &[u8],
+        signed: bool,
+        zero_point: i32,
+        output: &Output<'_>,
+        scratch: &mut [u8],
+        part: Part,
+    ) {
+        let Geometry { batch, input, output: [height, width], .. } = *geometry;
+        let pixels = batch * height * width;
+        output.check(pixels, self.parameters.output_channels, geometry.output_stride);
+        if pixels == 0 || self.parameters.output_channels == 0 {
+            return;
+        }
+        let channels = self.parameters.input_channels;
+        let needed = (batch * input[0] * input[1]).saturating_sub(1) * geometry.input_stride + channels;
+        let empty = input[0] * input[1] == 0;
+        assert!(geometry.input_stride >= channels && (empty || x.len() >= needed), "image in {} bytes", x.len());
+        let call = Call { convolution: self, geometry, x, signed, zero_point, output };
+        if self.reads_in_place(geometry) {
+            call.in_place(part);
+        } else {
+            assert!(scratch.len() >= self.scratch_len(geometry), "{} bytes of scratch", scratch.len());
+            call.by_bands(scratch, part);
+        }
+    }
+
+    /// Whether every tap of every pixel lies in the image, and runs can be read from it.
+    fn reads_in_place(&self, geometry: &Geometry) -> bool {
+        let Parameters { kernel, stride, dilation, input_channels, groups, .. } = self.parameters;
+        let inside = (0..2).all(|d| {
+            let last = geometry.output[d].saturating_sub(1) * stride[d] + kernel[d].saturating_sub(1) * dilation[d];
+            geometry.padding[d] == 0 && last < geometry.input[d]
+        });
+        let pixel_runs = kernel[1] == 1 || !self.wide_runs || geometry.input_stride == input_channels;
+        let small_rest = kernel == [1, 1] && groups == 1 || self.weights[0].run.is_multiple_of(4);
+        inside && pixel_runs && small_rest
+    }
+
+    /// The band that output lines `first..first + lines` see.
+    fn band(&self, geometry: &Geometry, first: usize, lines: usize) -> Band {
+        let Parameters { kernel, stride, dilation, .. } = self.parameters;
+        let span = |d: usize, n: usize| (n - 1) * stride[d] + (kernel[d].max(1) - 1) * dilation[d] + 1;
+        Band {
+            top: (first * stride[0]) as isize - geometry.padding[0] as isize,
+            left: -(geometry.padding[1] as isize),
+            lines: span(0, lines),
+            columns: span(1, geometry.output[1]),
+        }
+    }
+}
+
+/// Output lines that are computed from one band.
+fn chunk_lines(geometry: &Geometry) -> usize {
+    CHUNK_PIXELS.div_ceil(geometry.output[1].max(1))
+}
+
+/// The arguments of one call.
+struct Call<'a> {
+    convolution: &'a QuantizedConvolution,
+    geometry: &'a Geometry,
+    x: &'a [u8],
+    signed: bool,
+    zero_point: i32,
+    output: &'a Output<'a>,
+}
+
+impl Call<'_> {
+    /// The lines of all images and the panels of each group that a part computes.
+    fn share(&self, part: Part) -> (Range<usize>, Range<usize>) {
+        let lines = self.geometry.batch * self.geometry.output[0];
+        let panels = self.convolution.weights[0].panels();
+        if lines >= 4 * part.count || lines >= panels {
+            (part.range(lines), 0..panels)
+        } else {
+            (0..lines, part.range(panels))
+        }
+    }
+
+    fn in_place(&self, part: Part) {
+        let Geometry { input: [height, width], output, input_stride, .. } = *self.geometry;
+        let (lines, panels) = self.share(part);
+        let image = height * width * input_stride;
+        let mut line = lines.start;
+        while line < lines.end {
+            let (index, first) = (line / output[0], line % output[0]);
+            let count = (output[0] - first).min(lines.end - line);
+            let start = index * image + first * self.convolution.parameters.stride[0] * width * input_stride;
+            // SAFETY: all taps of these lines lie in the image, as `reads_in_place` and `run` checked.
+            unsafe { self.lines(&self.x[start..], width * input_stride, input_stride, line, count, panels.clone(), false) };
+            line += count;
+        }
+    }
+
+    fn by_bands(&self, scratch: &mut [u8], part: Part) {
+        let Geometry { input, output, input_stride, .. } = *self.geometry;
+        let channels = self.convolution.parameters.input_channels;
+        let (lines, panels) = self.share(part);
+        if panels.is_empty() {
+            return;
+        }
+        let image = input[0] * input[1] * input_stride;
+        let mut line = lines.start;
+        while line < lines.end {
+            let (index, first) = (line / output[0], line % output[0]);
+            let count = (output[0] - first).min(lines.end - line).min(chunk_lines(self.geometry));
+            let band = self.convolution.band(self.geometry, first, count);
+            let start = (index * image).min(self.x.len());
+            band.copy(&self.x[start..], input, input_stride, channels, self.zero_point as u8, scratch);
+            // SAFETY: the band holds all taps of these lines, and the scratch memory the slack after it.
+            unsafe { self.lines(scratch, band.columns * channels, channels, line, count, panels.clone(), true) };
+            line += count;
+        }
+    }
+
+    /// Computes `count` output lines from `line` on, whose first tap is the first byte of `bytes`.
+    ///
+    /// # Safety
+    /// All taps lie in `bytes`, lines `line_length` and pixels `pixel` bytes apart; with `slack`, so do the
+    /// next bytes to fill a group of four. The output's rows of other lines and other panels are not touched.
+    unsafe fn lines(
+        &self,
+        bytes: &[u8],
+        line_length: usize,
+        pixel: usize,
+        line: usize,
+        count: usize,
+        panels: Range<usize>,
+        slack: bool,
+    ) {
+        let convolution = self.convolution;
+        let Parameters { input_channels, output_channels, kernel, stride, dilation, groups } = convolution.parameters;
+        let width = self.geometry.output[1];
+        let run = convolution.weights[0].run;
+        let (group_count, rest) = if slack { (run.div_ceil(4), 0) } else { (run / 4, run % 4) };
+        let runs = Runs {
+            outer: kernel[0],
+            outer_step: dilation[0] * line_length,
+            inner: if convolution.wide_runs { 1 } else { kernel[1] },
+            inner_step: dilation[1] * pixel,
+            groups: group_count,
+            rest,
+            flip: flip(self.signed),
+        };
+        for (group, matrix) in convolution.weights.iter().enumerate() {
+            let base = bytes[group * (input_channels / groups)..].as_ptr();
+            let grid = Grid { base, width, line_step: stride[0] * line_length, pixel_step: stride[1] * pixel };
+            let product = Product {
+                grid,
+                first_row: line * width,
+                runs,
+                matrix,
+                zero_point: Rows::Same(self.zero_point),
+                signed: self.signed,
+                column: group * (output_channels / groups),
+                rows: 0..count * width,
+                panels: panels.clone(),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { product.run(convolution.level, self.output, self.geometry.output_stride) }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Depthwise convolutions of quantized images.
+//!
+//! Four taps of one kernel column are interleaved, so that each lane of a byte dot product holds four taps
+//! of its channel: a block of as many channels as a vector has bytes takes four accumulators.
+
+use optimium_simd::{Level, Simd, SimdTask};
+
+use super::band::Band;
+use super::gemm::flip;
+use super::output::{Output, Requantize, Store, StoreBytes, StoreF32, StoreI32, to_byte_values};
+use crate::conv::{Geometry, Parameters};
+use crate::{AlignedVec, Part};
+
+/// Bytes of a copied band that should stay in the cache of a core.
+const BAND_BYTES: usize = 192 * 1024;
+
+/// A convolution of every channel with its own kernel, with packed weights.
+#[derive(Clone, Debug)]
+pub struct QuantizedDepthwise {
+    parameters: Parameters,
+    level: Level,
+    /// Block, kernel column, group of four taps, layer, vector.
+    weights: AlignedVec<i8>,
+    /// Sum of the weights of each channel, block by block in the order of the lanes.
+    sums: AlignedVec<i32>,
+    /// Two where weights minus their zero point need more than a byte: the sum of both layers.
+    layers: usize,
+}
+
+/// The channel of a block that lane `lane` of vector `vector` holds after interleaving.
+#[inline(always)]
+fn channel_of(vector: usize, lane: usize) -> usize {
+    lane / 4 * 16 + vector * 4 + lane % 4
+}
+
+impl QuantizedDepthwise {
+    /// Packs `weights`: channels × kernel height × kernel width. Their zero points are none (0), one, or
+    /// one a channel.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit the parameters, or these are not depthwise with one output a channel.
+    pub fn new(
+        level: Level,
+        parameters: &Parameters,
+        weights: &[u8],
+        signed: bool,
+        zero_point: &[i32],
+    ) -> QuantizedDepthwise {
+        let Parameters { input_channels: channels, output_channels, kernel: [height, width], groups, .. } = *parameters;
+        assert!(groups == channels && output_channels == channels, "not depthwise: {parameters:?}");
+        assert!(weights.len() == channels * height * width, "{} weights for {parameters:?}", weights.len());
+        assert!(matches!(zero_point.len(), 0 | 1) || zero_point.len() == channels, "zero points");
+        let centred = |channel: usize, ky: usize, kx: usize| {
+            let zero = match zero_point {
+                [] => 0,
+                [one] => *one,
+                many => many[channel],
+            };
+            super::byte_value(weights[(channel * height + ky) * width + kx], signed) - zero
+        };
+        let fits = |channel: usize| {
+            (0..height * width).all(|t| i8::try_from(centred(channel, t / width, t % width)).is_ok())
+        };
+        let layers = if (0..channels).all(fits) { 1 } else { 2 };
+        let (lanes, groups) = (level.lanes(), height.div_ceil(4));
+        let blocks = channels.div_ceil(4 * lanes);
+        let mut packed = AlignedVec::zeroed(blocks * width * groups * layers * 16 * lanes);
+        let mut sums = AlignedVec::zeroed(blocks * 4 * lanes);
+        for index in 0..blocks * 4 * lanes {
+            let (block, vector, lane) = (index / (4 * lanes), index / lanes % 4, index % lanes);
+            let channel = block * 4 * lanes + channel_of(vector, lane);
+            if channel >= channels {
+                continue;
+            }
+            for (ky, kx) in (0..height * width).map(|t| (t / width, t % width)) {
+                let mut rest = centred(channel, ky, kx);
+                sums[index] += rest;
+                for layer in 0..layers {
+                    let piece = rest.clamp(-128, 127);
+                    rest -= piece;
+                    let row = ((block * width + kx) * groups + ky / 4) * layers + layer;
+                    packed[((row * 4 + vector) * lanes + lane) * 4 + ky % 4] = piece as i8;
+                }
+            }
+        }
+        QuantizedDepthwise { parameters: parameters.clone(), level, weights: packed, sums, layers }
+    }
+
+    /// Bytes of scratch memory that each part needs.
+    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
+        let lines = self.chunk_lines(geometry).min(geometry.output[0]);
+        if lines == 0 { 0 } else { self.band(geometry, 0, lines).len(self.parameters.input_channels) }
+    }
+
+    /// Convolves `x`, whose bytes are `signed` or not and stand for zero at `zero_point`. A row of the
+    /// output is a pixel.
+    ///
+    /// # Panics
+    /// Where a slice is shorter than the sizes say.
+    pub fn run(
+        &self,
+        geometry: &Geometry,
+        x: &[u8],
+        signed: bool,
+        zero_point: i32,
+        output: &Output<'_>,
+        scratch: &mut [u8],
+        part: Part,
+    ) {
+        let Geometry { batch, input, output: [height, width], input_stride, output_stride, .. } = *geometry;
+        let channels = self.parameters.input_channels;
+        let pixels = batch * height * width;
+        output.check(pixels, channels, output_stride);
+        if pixels == 0 || channels == 0 {
+            return;
+        }
+        let needed = (batch * input[0] * input[1]).saturating_sub(1) * input_stride + channels;
+        let empty = input[0] * input[1] == 0;
+        assert!(input_stride >= channels && (empty || x.len() >= needed), "image in {} bytes", x.len());
+        assert!(scratch.len() >= self.scratch_len(geometry), "{} bytes of scratch", scratch.len());
+        let lines = part.range(batch * height);
+        let mut line = lines.start;
+        while line < lines.end {
+            let (index, first) = (line / height, line % height);
+            let count = (height - first).min(lines.end - line).min(self.chunk_lines(geometry));
+            let band = self.band(geometry, first, count);
+            let start = (index * input[0] * input[1] * input_stride).min(x.len());
+            band.copy(&x[start..], input, input_stride, channels, zero_point as u8, scratch);
+            let [line_step, column_step] = [band.columns * channels, channels];
+            let bytes = &scratch[..band.len(channels)];
+            let lines = Lines {
+                depthwise: self, bytes, line_step, column_step, signed, zero_point, width, count, first_row: line * width,
+            };
+            match *output {
+                Output::Bytes(output) if output.residual.is_none() => {
+                    self.level.run(BytesTask { lines, output, stride: output_stride });
+                }
+                Output::Bytes(output) => {
+                    self.level.run(AnyTask { lines, store: StoreBytes { output, stride: output_stride } });
+                }
+                Output::F32(output) => {
+                    self.level.run(AnyTask { lines, store: StoreF32 { output, stride: output_stride } });
+                }
+                Output::I32(c) => self.level.run(AnyTask { lines, store: StoreI32 { c, stride: output_stride } }),
+            }
+            line += count;
+        }
+    }
+
+    /// Output lines that are computed from one band.
+    fn chunk_lines(&self, geometry: &Geometry) -> usize {
+        let line = self.band(geometry, 0, 1).len(self.parameters.input_channels) / self.parameters.kernel[0].max(1);
+        let lines = BAND_BYTES / line.max(1);
+        (lines.saturating_sub(self.parameters.kernel[0]) / self.parameters.stride[0].max(1)).max(1)
+    }
+
+    /// The band that output lines `first..first + lines` see.
+    fn band(&self, geometry: &Geometry, first: usize, lines: usize) -> Band {
+        let Parameters { kernel, stride, dilation, .. } = self.parameters;
+        let span = |d: usize, n: usize| (n.max(1) - 1) * stride[d] + (kernel[d].max(1) - 1) * dilation[d] + 1;
+        Band {
+            top: (first * stride[0]) as isize - geometry.padding[0] as isize,
+            left: -(geometry.padding[1] as isize),
+            lines: span(0, lines),
+            columns: span(1, geometry.output[1]),
+        }
+    }
+}
+
+/// Some output lines and the band that they see.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    depthwise: &'a QuantizedDepthwise,
+    bytes: &'a [u8],
+    line_step: usize,
+    column_step: usize,
+    signed: bool,
+    zero_point: i32,
+    /// Pixels of a line.
+    width: usize,
+    /// Number of lines.
+    count: usize,
+    /// The row of the output that the first pixel is.
+    first_row: usize,
+}
+
+/// One block of channels.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    /// First channel.
+    first: usize,
+    /// Channels that exist.
+    n: usize,
+    weights: &'a [i8],
+    sums: &'a [i32],
+}
+
+impl<'a> Lines<'a> {
+    /// The blocks of `4 · lanes` channels.
+    #[inline(always)]
+    fn blocks(self, lanes: usize) -> impl Iterator<Item = Block<'a>> {
+        let depthwise = self.depthwise;
+        let Parameters { input_channels: channels, kernel: [height, width], .. } = depthwise.parameters;
+        let size = width * height.div_ceil(4) * depthwise.layers * 16 * lanes;
+        (0..channels.div_ceil(4 * lanes)).map(move |i| Block {
+            first: i * 4 * lanes,
+            n: (channels - i * 4 * lanes).min(4 * lanes),
+            weights: &depthwise.weights[i * size..][..size],
+            sums: &depthwise.sums[i * 4 * lanes..][..4 * lanes],
+        })
+    }
+
+    /// The sums of one pixel, whose first tap lies at `start`, added to `sums`.
+    ///
+    /// # Safety
+    /// The band holds the taps of the pixel.
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(
+        self,
+        simd: S,
+        block: Block<'_>,
+        start: *const u8,
+        sums: [S::I32; 4],
+    ) -> [S::I32; 4] {
+        let Parameters { kernel: [height, width], dilation, .. } = self.depthwise.parameters;
+        let flip = simd.splat_i32(flip(self.signed));
+        let mut sums = sums;
+        let mut w = block.weights.as_ptr().cast::<i32>();
+        let row_step = dilation[0] * self.line_step;
+        for kx in 0..width {
+            let mut ky = 0;
+            while ky < height {
+                // Taps below the kernel have weight zero: any line may stand for them.
+                let lines = [ky, ky + 1, ky + 2, ky + 3].map(#[inline(always)] |y| y.min(height - 1));
+                // SAFETY: the caller's promise; the weights have that many vectors.
+                unsafe {
+                    let p = start.add(kx * dilation[1] * self.column_step);
+                    let rows = lines.map(
+                        #[inline(always)]
+                        |y| simd.xor_i32(simd.load_bytes(p.add(y * row_step), block.n), flip),
+                    );
+                    let taps = simd.interleave_bytes(rows);
+                    for _ in 0..self.depthwise.layers {
+                        for v in 0..4 {
+                            sums[v] = simd.dot_u8_i8(sums[v], taps[v], simd.load_i32(w.add(v * S::LANES)));
+                        }
+                        w = w.add(4 * S::LANES);
+                    }
+                }
+                ky += 4;
+            }
+        }
+        sums
+    }
+
+    /// `bias - zero point · sum of weights` for the lanes of a block.
+    #[inline(always)]
+    fn base<S: Simd>(self, simd: S, block: Block<'_>, bias: Option<&[i32]>) -> [S::I32; 4] {
+        let shift = if self.signed { 128 } else { 0 };
+        let zero = simd.splat_i32(self.zero_point + shift);
+        let mut base = [simd.splat_i32(0); 4];
+        for (v, base) in base.iter_mut().enumerate() {
+            let mut lanes = [0i32; 16];
+            if let Some(bias) = bias {
+                for (lane, value) in lanes.iter_mut().enumerate().take(S::LANES) {
+                    *value = bias.get(block.first + channel_of(v, lane)).copied().unwrap_or(0);
+                }
+            }
+            // SAFETY: a vector has at most sixteen lanes, and a block four vectors.
+            unsafe {
+                let sums = simd.load_i32(block.sums[v * S::LANES..].as_ptr());
+                *base = simd.sub_i32(simd.load_i32(lanes.as_ptr()), simd.mul_i32(zero, sums));
+            }
+        }
+        base
+    }
+
+    /// Calls `store(row of the output, sums)` for each pixel.
+    #[inline(always)]
+    fn each_pixel<S: Simd>(
+        self,
+        simd: S,
+        block: Block<'_>,
+        base: [S::I32; 4],
+        mut store: impl FnMut(usize, [S::I32; 4]),
+    ) {
+        let Parameters { stride, .. } = self.depthwise.parameters;
+        for y in 0..self.count {
+            let line = self.bytes[y * stride[0] * self.line_step + block.first..].as_ptr();
+            for x in 0..self.width {
+                // SAFETY: the band holds the taps of all pixels of these lines.
+                let sums = unsafe { self.pixel(simd, block, line.add(x * stride[1] * self.column_step), base) };
+                store(self.first_row + y * self.width + x, sums);
+            }
+        }
+    }
+}
+
+/// Stores bytes, which packing brings back to the order of the channels.
+struct BytesTask<'a> {
+    lines: Lines<'a>,
+    output: Requantize<'a>,
+    stride: usize,
+}
+
+impl SimdTask for BytesTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let BytesTask { lines, output, stride } = self;
+        let Requantize { signed, zero_point, low, high, .. } = output;
+        for block in lines.blocks(S::LANES) {
+            let base = lines.base(simd, block, output.bias);
+            let mut multiplier = [simd.splat(0.0); 4];
+            for (v, multiplier) in multiplier.iter_mut().enumerate() {
+                let mut lanes = [0f32; 16];
+                for (lane, value) in lanes.iter_mut().enumerate().take(S::LANES) {
+                    *value = output.multiplier.get(block.first + channel_of(v, lane)).copied().unwrap_or(0.0);
+                }
+                // SAFETY: a vector has at most sixteen lanes.
+                *multiplier = unsafe { simd.load(lanes.as_ptr()) };
+            }
+            lines.each_pixel(
+                simd,
+                block,
+                base,
+                #[inline(always)]
+                |row, mut sums| {
+                    for v in 0..4 {
+                        let value = simd.mul(simd.to_f32(sums[v]), multiplier[v]);
+                        sums[v] = to_byte_values(simd, value, zero_point, low, high);
+                    }
+                    let bytes = if signed { simd.pack_i8(sums) } else { simd.pack_u8(sums) };
+                    // SAFETY: `Output::check`; the lines are this part's alone.
+                    unsafe { simd.store_bytes(output.c.as_mut_ptr().add(row * stride + block.first), bytes, block.n) }
+                },
+            );
+        }
+    }
+}
+
+/// Stores anything, through a copy in the order of the channels.
+struct AnyTask<'a, T> {
+    lines: Lines<'a>,
+    store: T,
+}
+
+impl<T: Store> SimdTask for AnyTask<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let AnyTask { lines, store } = self;
+        for block in lines.blocks(S::LANES) {
+            let base = lines.base(simd, block, None);
+            lines.each_pixel(
+                simd,
+                block,
+                base,
+                #[inline(always)]
+                |row, sums| {
+                    let mut ordered = [0i32; 64];
+                    for (v, &sums) in sums.iter().enumerate() {
+                        let mut lanes = [0i32; 16];
+                        // SAFETY: a vector has at most sixteen lanes.
+                        unsafe { simd.store_i32(lanes.as_mut_ptr(), sums) };
+                        for (lane, &sum) in lanes.iter().enumerate().take(S::LANES) {
+                            ordered[channel_of(v, lane)] = sum;
+                        }
+                    }
+                    for start in (0..block.n).step_by(S::LANES) {
+                        let (column, n) = (block.first + start, S::LANES.min(block.n - start));
+                        // SAFETY: `Output::check`; the lines are this part's alone.
+                        unsafe {
+                            let sum = simd.add_i32(simd.load_i32(ordered[start..].as_ptr()), store.bias(simd, column, n));
+                            store.store(simd, store.column(simd, column, n), row, column, n, sum);
+                        }
+                    }
+                },
+            );
+        }
+    }
+}

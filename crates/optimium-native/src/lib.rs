@@ -1,0 +1,1 @@
+//! The NATIVE backend: compiles graphs to plans for CPUs and runs them.

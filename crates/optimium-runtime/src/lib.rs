@@ -1,0 +1,1 @@
+//! Life cycle, models, requests and schedulers of the Optimium runtime.

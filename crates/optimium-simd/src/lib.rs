@@ -1,0 +1,231 @@
+//! Instruction sets found at run time, and the vectors that kernels are written in.
+//!
+//! A kernel is written once, as a [`SimdTask`] generic over [`Simd`]. [`Level::run`] enters it for
+//! an instruction set: the body is inlined into one function that has the features switched on, so
+//! every vector operation becomes the instruction it is named after.
+//!
+//! ```
+//! use optimium_simd::{Level, Simd, SimdTask};
+//!
+//! struct Sum<'a>(&'a [f32]);
+//! impl SimdTask for Sum<'_> {
+//!     type Output = f32;
+//!     #[inline(always)]
+//!     fn run<S: Simd>(self, simd: S) -> f32 {
+//!         let mut total = simd.splat(0.0);
+//!         let mut chunks = self.0.chunks_exact(S::LANES);
+//!         for chunk in &mut chunks {
+//!             // SAFETY: the chunk has exactly LANES elements.
+//!             total = simd.add(total, unsafe { simd.load(chunk.as_ptr()) });
+//!         }
+//!         simd.reduce_add(total) + chunks.remainder().iter().sum::<f32>()
+//!     }
+//! }
+//! assert_eq!(Level::best().run(Sum(&[1.0; 100])), 100.0);
+//! ```
+//!
+//! A value of a [`Simd`] type exists only where detection found its features: that is the proof on
+//! which its safe operations rest. Everything from the task down to the smallest helper must be
+//! `#[inline(always)]`, closures included, or the features are lost on the way.
+//!
+//! On AArch64 the vectors of [`Portable`] are compiled to NEON, which is part of the base
+//! architecture there; [`Level::Neon`] is its name.
+
+mod level;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use level::{Level, SimdTask};
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+/// The vector operations of one instruction set.
+///
+/// `F32`, `I32` hold [`LANES`](Simd::LANES) elements; `Mask` selects lanes. Memory operations take
+/// unaligned pointers; masked ones touch only the selected lanes' memory.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of `f32`.
+    type F32: Copy;
+    /// A vector of `i32`; also four bytes a lane, for [`dot_u8_i8`](Simd::dot_u8_i8).
+    type I32: Copy;
+    /// One truth value a lane.
+    type Mask: Copy;
+    /// Lanes of `F32` and `I32`.
+    const LANES: usize;
+    /// Vector registers of the architecture: what a register tile may use.
+    const REGISTERS: usize;
+    /// The level that this type implements.
+    const LEVEL: Level;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+    /// # Safety
+    /// `LANES` elements are readable at `p`.
+    unsafe fn load(self, p: *const f32) -> Self::F32;
+    /// # Safety
+    /// `LANES` elements are writable at `p`.
+    unsafe fn store(self, p: *mut f32, v: Self::F32);
+    /// Lanes outside `mask` are zero.
+    /// # Safety
+    /// The elements of the selected lanes are readable at `p`.
+    unsafe fn load_masked(self, p: *const f32, mask: Self::Mask) -> Self::F32;
+    /// # Safety
+    /// The elements of the selected lanes are writable at `p`.
+    unsafe fn store_masked(self, p: *mut f32, v: Self::F32, mask: Self::Mask);
+    /// The mask of the first `n` lanes; all of them where `n >= LANES`.
+    fn first(self, n: usize) -> Self::Mask;
+    /// Asks for the cache line at `p` to be brought nearer. Any address will do.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
+    /// Writes the transpose of the `LANES × LANES` block at `source` to `target`; strides are from row to row.
+    /// # Safety
+    /// The `LANES` rows of `LANES` elements are readable at `source` and writable at `target`, apart from each
+    /// other.
+    #[inline(always)]
+    unsafe fn transpose(self, source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: both lie in their blocks.
+                unsafe { target.add(j * target_stride + i).write(source.add(i * source_stride + j).read()) };
+            }
+        }
+    }
+
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once where the instruction set can.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The larger of both; `b` where either is NaN. Give the bound first to let NaN through.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller of both; `b` where either is NaN. Give the bound first to let NaN through.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `-a`
+    fn neg(self, a: Self::F32) -> Self::F32;
+    /// `|a|`
+    fn abs(self, a: Self::F32) -> Self::F32;
+    /// The magnitude of `a` with the sign of `sign`.
+    fn copysign(self, a: Self::F32, sign: Self::F32) -> Self::F32;
+    /// `√a`
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// To the integer below.
+    fn floor(self, a: Self::F32) -> Self::F32;
+    /// `a · 2ⁿ` for an integral `n`, right at overflow, underflow, ±∞ and NaN.
+    fn scale_by_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32;
+    /// `a < b`; false where either is NaN.
+    fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `a <= b`; false where either is NaN.
+    fn le(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `a == b`; false where either is NaN.
+    fn eq(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `on` where the mask is set, else `off`.
+    fn select(self, mask: Self::Mask, on: Self::F32, off: Self::F32) -> Self::F32;
+    /// Sum over the lanes.
+    fn reduce_add(self, a: Self::F32) -> f32;
+    /// Largest lane.
+    fn reduce_max(self, a: Self::F32) -> f32;
+    /// Smallest lane.
+    fn reduce_min(self, a: Self::F32) -> f32;
+
+    /// All lanes `x`.
+    fn splat_i32(self, x: i32) -> Self::I32;
+    /// # Safety
+    /// `LANES` elements are readable at `p`.
+    unsafe fn load_i32(self, p: *const i32) -> Self::I32;
+    /// # Safety
+    /// `LANES` elements are writable at `p`.
+    unsafe fn store_i32(self, p: *mut i32, v: Self::I32);
+    /// Lanes outside `mask` are zero.
+    /// # Safety
+    /// The elements of the selected lanes are readable at `p`.
+    unsafe fn load_i32_masked(self, p: *const i32, mask: Self::Mask) -> Self::I32;
+    /// # Safety
+    /// The elements of the selected lanes are writable at `p`.
+    unsafe fn store_i32_masked(self, p: *mut i32, v: Self::I32, mask: Self::Mask);
+    /// `a + b`, wrapping.
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a - b`, wrapping.
+    fn sub_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a * b`, the low 32 bits.
+    fn mul_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The larger of both.
+    fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The smaller of both.
+    fn min_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise exclusive or.
+    fn xor_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise and.
+    fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise or.
+    fn or_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a << n`, for `n < 32`.
+    fn shift_left_i32(self, a: Self::I32, n: u32) -> Self::I32;
+    /// `a >> n` with the sign bit copied in, for `n < 32`.
+    fn shift_right_i32(self, a: Self::I32, n: u32) -> Self::I32;
+    /// The bits of each lane.
+    fn to_bits(self, a: Self::F32) -> Self::I32;
+    /// The lanes of those bits.
+    fn from_bits(self, a: Self::I32) -> Self::F32;
+    /// To the nearest integer, ties to even. Unspecified outside the range of `i32`.
+    fn round_to_i32(self, a: Self::F32) -> Self::I32;
+    /// The nearest `f32`.
+    fn to_f32(self, a: Self::I32) -> Self::F32;
+    /// In each lane `acc + Σ aᵢ·bᵢ` over its four bytes, `a` unsigned and `b` signed; exact, wrapping
+    /// only in the sum.
+    fn dot_u8_i8(self, acc: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+
+    /// The first `n <= LANES` bytes at `p`, widened; the other lanes are zero.
+    /// # Safety
+    /// `n` elements are readable at `p`.
+    unsafe fn load_u8(self, p: *const u8, n: usize) -> Self::I32;
+    /// As [`load_u8`](Simd::load_u8), signed.
+    /// # Safety
+    /// `n` elements are readable at `p`.
+    unsafe fn load_i8(self, p: *const i8, n: usize) -> Self::I32;
+    /// The first `n <= LANES` lanes, saturated to `0..=255`.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    unsafe fn store_u8(self, p: *mut u8, v: Self::I32, n: usize);
+    /// The first `n <= LANES` lanes, saturated to `-128..=127`.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    unsafe fn store_i8(self, p: *mut i8, v: Self::I32, n: usize);
+    /// The first `n <= 4 * LANES` bytes at `p`, four a lane; the others are zero.
+    /// # Safety
+    /// `n` elements are readable at `p`.
+    unsafe fn load_bytes(self, p: *const u8, n: usize) -> Self::I32;
+    /// The first `n <= 4 * LANES` bytes, four a lane.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    unsafe fn store_bytes(self, p: *mut u8, v: Self::I32, n: usize);
+    /// Within each block of sixteen bytes, byte `j` of lane `i` of result `q` is byte `4 q + i` of `rows[j]`.
+    fn interleave_bytes(self, rows: [Self::I32; 4]) -> [Self::I32; 4];
+    /// Within each block of sixteen bytes, byte `4 q + i` is lane `i` of `v[q]`, saturated to `0..=255`: the
+    /// order of [`interleave_bytes`](Simd::interleave_bytes) undone.
+    fn pack_u8(self, v: [Self::I32; 4]) -> Self::I32;
+    /// As [`pack_u8`](Simd::pack_u8), saturated to `-128..=127`.
+    fn pack_i8(self, v: [Self::I32; 4]) -> Self::I32;
+    /// The first `n <= LANES` IEEE half floats whose bits lie at `p`, widened; the other lanes are zero.
+    /// # Safety
+    /// `n` elements are readable at `p`.
+    unsafe fn load_f16(self, p: *const u16, n: usize) -> Self::F32;
+    /// The first `n <= LANES` lanes as half floats, rounded to nearest even.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    unsafe fn store_f16(self, p: *mut u16, v: Self::F32, n: usize);
+    /// The first `n <= LANES` bfloat16 whose bits lie at `p`, widened; the other lanes are zero.
+    /// # Safety
+    /// `n` elements are readable at `p`.
+    unsafe fn load_bf16(self, p: *const u16, n: usize) -> Self::F32;
+}

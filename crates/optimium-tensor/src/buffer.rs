@@ -1,0 +1,182 @@
+//! Memory that tensors share, whoever owns it.
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Alignment of memory that the runtime allocates, in bytes: a cache line and the widest vector.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// Bytes with an owner, and a count of who reads or writes them now.
+///
+/// Several tensors and running requests may hold the same buffer. [`acquire`](Buffer::acquire) keeps
+/// writers apart from everyone else, at run time and without waiting.
+pub struct Buffer {
+    pointer: NonNull<u8>,
+    length: usize,
+    writable: bool,
+    owner: Owner,
+    /// Number of readers, or -1 while somebody writes.
+    users: AtomicIsize,
+}
+
+enum Owner {
+    Heap(Layout),
+    /// Keeps foreign memory alive: a mapped file, a NumPy array.
+    Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+}
+
+// SAFETY: the memory is plain bytes; access to it goes through `acquire`.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+/// How a buffer is about to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Shared with other readers.
+    Read,
+    /// Alone.
+    Write,
+}
+
+impl Buffer {
+    /// `length` bytes whose content is unspecified but initialized, aligned to 64 bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfResource`] where the size cannot be represented or allocated.
+    pub fn allocate(length: usize) -> Result<Buffer> {
+        Self::allocate_with(length, false)
+    }
+
+    /// `length` zero bytes, aligned to 64 bytes.
+    ///
+    /// # Errors
+    /// As [`allocate`](Buffer::allocate).
+    pub fn zeroed(length: usize) -> Result<Buffer> {
+        Self::allocate_with(length, true)
+    }
+
+    fn allocate_with(length: usize, zero: bool) -> Result<Buffer> {
+        let too_large = || Error::new(ErrorKind::OutOfResource, format!("cannot allocate {length} bytes"));
+        let layout = Layout::from_size_align(length.max(1), ALIGNMENT).map_err(|_| too_large())?;
+        // Fresh pages of a large block are zero anyway; small blocks are cheap to clear. Either way the bytes
+        // are initialized, so that reading an unwritten tensor is defined.
+        let pointer = if zero || length >= 1 << 20 {
+            // SAFETY: the layout's size is not zero.
+            unsafe { alloc_zeroed(layout) }
+        } else {
+            // SAFETY: the layout's size is not zero.
+            let pointer = unsafe { alloc(layout) };
+            if !pointer.is_null() {
+                // SAFETY: the block was just allocated with that size.
+                unsafe { pointer.write_bytes(0, layout.size()) };
+            }
+            pointer
+        };
+        let Some(pointer) = NonNull::new(pointer) else {
+            if length < 1 << 20 {
+                handle_alloc_error(layout);
+            }
+            return Err(too_large());
+        };
+        Ok(Buffer { pointer, length, writable: true, owner: Owner::Heap(layout), users: AtomicIsize::new(0) })
+    }
+
+    /// Memory that `owner` keeps alive.
+    ///
+    /// # Safety
+    /// The `length` bytes at `pointer` stay valid for reads (and writes where `writable`) until `owner` is dropped, and
+    /// are initialized.
+    pub unsafe fn foreign(
+        pointer: NonNull<u8>,
+        length: usize,
+        writable: bool,
+        owner: impl Any + Send + Sync,
+    ) -> Buffer {
+        Buffer {
+            pointer,
+            length,
+            writable,
+            owner: Owner::Foreign(Box::new(owner)),
+            users: AtomicIsize::new(0),
+        }
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Whether its bytes may be written.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// The first byte's address.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.pointer.as_ptr()
+    }
+
+    /// Registers a user of the memory; [`release`](Buffer::release) ends the use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOperation`] where it is in use in a way that excludes `access`, or not writable.
+    pub fn acquire(&self, access: Access) -> Result<()> {
+        let in_use = |what: &str| {
+            Error::new(
+                ErrorKind::InvalidOperation,
+                format!(
+                    "the tensor's memory is {what} by a running inference or another view; wait for it first"
+                ),
+            )
+        };
+        match access {
+            Access::Read => self
+                .users
+                .fetch_update(Ordering::Acquire, Ordering::Relaxed, |n| (n >= 0).then_some(n + 1))
+                .map(|_| ())
+                .map_err(|_| in_use("being written")),
+            Access::Write if !self.writable => {
+                Err(Error::new(ErrorKind::InvalidOperation, "the tensor's memory is read-only"))
+            }
+            Access::Write => self
+                .users
+                .compare_exchange(0, -1, Ordering::Acquire, Ordering::Relaxed)
+                .map(|_| ())
+                .map_err(|n| in_use(if n < 0 { "being written" } else { "being read" })),
+        }
+    }
+
+    /// Ends one use that [`acquire`](Buffer::acquire) granted.
+    pub fn release(&self, access: Access) {
+        match access {
+            Access::Read => self.users.fetch_sub(1, Ordering::Release),
+            Access::Write => self.users.swap(0, Ordering::Release),
+        };
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Owner::Heap(layout) = &self.owner {
+            // SAFETY: allocated by `allocate_with` with this layout, and dropped once.
+            unsafe { dealloc(self.pointer.as_ptr(), *layout) }
+        }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("length", &self.length).field("writable", &self.writable).finish()
+    }
+}
