@@ -2,7 +2,20 @@
 //! behind which each platform compiles and runs its part of a graph.
 
 mod backend;
+mod capability;
+mod host;
+mod id;
+mod kind;
+mod platform;
 
 pub use backend::{
     Backend, Cancellation, CompileOptions, Executable, ExecutionState, OperationInfo,
 };
+pub use capability::{
+    ArmCapability, ArmFeatureKind, CacheSizes, Capability, CudaCapability, HexagonCapability,
+    RiscVCapability, SpirVCapability, X86Capability, X86FeatureKind,
+};
+pub use host::{HostInfo, LOCAL_HOST, OsKind, local_info};
+pub use id::DeviceId;
+pub use kind::DeviceKind;
+pub use platform::PlatformKind;

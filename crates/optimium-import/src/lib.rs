@@ -1,1 +1,57 @@
-//! Readers of ONNX and TFLite models.
+//! Readers of models in the formats of the field: ONNX and TFLite.
+//!
+//! A reader takes the bytes of a file and gives a raw [`Graph`]: the operators of
+//! [`optimium_graph::ops`] in an order in which they can be run, constants as tensors, inputs with the
+//! shapes that the model declares (what it leaves open becomes a symbol). It computes nothing and simplifies
+//! nothing; shape inference and the simplification passes come afterwards and are the same for all formats.
+//!
+//! - [`onnx`]: protobuf messages → for every operator of the file a reader function (one table lists them
+//!   all) → nodes. Old versions of operators become the newest meaning, and operators that the graph does
+//!   not have become several that it has. Functions that a model defines are inlined.
+//! - [`tflite`]: a flatbuffer → lowered to the same operators, with their channels last and their weights in
+//!   ONNX's order. Quantized tensors become values with a [`QuantScheme`](optimium_tensor::QuantScheme).
+//!
+//! Files are hostile until checked. Every offset, size and count is checked against the bytes that are there
+//! before it is used; what is damaged is an error of kind [`Model`](optimium_tensor::ErrorKind::Model).
+//! What is valid but unknown here is collected, and reported all at once with the names of the nodes, as
+//! [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented).
+
+mod check;
+mod names;
+pub mod onnx;
+pub mod tflite;
+
+use std::path::Path;
+
+use optimium_graph::Graph;
+use optimium_tensor::{Error, Result};
+
+/// Reads a model file: `.onnx` or `.tflite`, told by its extension, or by its content where it has another one.
+///
+/// # Errors
+/// [`Io`](optimium_tensor::ErrorKind::Io) where the file cannot be read;
+/// [`Model`](optimium_tensor::ErrorKind::Model) where it is damaged;
+/// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented), with everything that is unsupported.
+pub fn read_file(path: &Path) -> Result<Graph> {
+    let bytes = std::fs::read(path).map_err(|cause| Error::io(path, cause))?;
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_tflite = match extension.as_deref() {
+        Some("onnx") => false,
+        Some("tflite") => true,
+        _ => tflite::has_identifier(&bytes),
+    };
+    let graph = if is_tflite {
+        tflite::read(&bytes, &name)
+    } else {
+        // A path of one component has the empty parent, which means the current folder.
+        let folder =
+            path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        onnx::read_owned(bytes, folder)
+    };
+    let mut graph = graph.map_err(|error| error.context(path.display()))?;
+    if graph.name.is_empty() {
+        graph.name = name;
+    }
+    Ok(graph)
+}

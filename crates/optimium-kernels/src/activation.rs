@@ -2,7 +2,7 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use crate::elementwise::{Map, Source};
+use crate::elementwise::{Map, Source, VectorFunction};
 use crate::math;
 use crate::{Part, SharedSlice};
 
@@ -66,18 +66,17 @@ pub enum Activation {
 #[inline(always)]
 pub fn apply<S: Simd>(simd: S, activation: Activation, x: S::F32) -> S::F32 {
     let zero = simd.splat(0.0);
-    let clamp = |x, low, high| simd.min(simd.splat(high), simd.max(simd.splat(low), x));
     match activation {
         Activation::None | Activation::PRelu => x,
         Activation::Relu => simd.max(zero, x),
-        Activation::Clip { low, high } => clamp(x, low, high),
+        Activation::Clip { low, high } => clamp(simd, x, low, high),
         Activation::LeakyRelu { alpha } => apply_prelu(simd, x, simd.splat(alpha)),
         Activation::Sigmoid => math::sigmoid(simd, x),
         Activation::HardSigmoid { alpha, beta } => {
-            clamp(simd.fma(x, simd.splat(alpha), simd.splat(beta)), 0.0, 1.0)
+            clamp(simd, simd.fma(x, simd.splat(alpha), simd.splat(beta)), 0.0, 1.0)
         }
         Activation::HardSwish => {
-            simd.mul(x, clamp(simd.fma(x, simd.splat(1.0 / 6.0), simd.splat(0.5)), 0.0, 1.0))
+            simd.mul(x, clamp(simd, simd.fma(x, simd.splat(1.0 / 6.0), simd.splat(0.5)), 0.0, 1.0))
         }
         Activation::Silu => silu(simd, x, x),
         Activation::Gelu => gelu(simd, x),
@@ -90,6 +89,18 @@ pub fn apply<S: Simd>(simd: S, activation: Activation, x: S::F32) -> S::F32 {
         Activation::Softplus => softplus(simd, x),
         Activation::Mish => mish(simd, x),
     }
+}
+
+impl VectorFunction for Activation {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::F32) -> S::F32 {
+        apply(simd, self, x)
+    }
+}
+
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, x: S::F32, low: f32, high: f32) -> S::F32 {
+    simd.min(simd.splat(high), simd.max(simd.splat(low), x))
 }
 
 /// `x` where positive, else `slope · x`; NaN gives NaN.
@@ -114,7 +125,7 @@ fn gelu<S: Simd>(simd: S, x: S::F32) -> S::F32 {
 #[inline(always)]
 fn gelu_tanh<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     // (1 + tanh u) / 2 is sigmoid(2u), with u = √(2/π)·(x + 0.044715·x³).
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     let factor = simd.fma(simd.mul(x, x), simd.splat(0.044_715 * TWICE_ROOT), simd.splat(TWICE_ROOT));
     silu(simd, x, simd.mul(x, factor))
 }
@@ -212,26 +223,20 @@ impl SimdTask for ActivateTask<'_, '_> {
         let map = unsafe { Map::new(self.x, self.y, range) };
         // Each function has its own loop, without the choice inside.
         match self.activation {
-            Activation::None | Activation::PRelu => map.run(simd, |x| x),
-            Activation::Relu => map.run(simd, |x| apply(simd, Activation::Relu, x)),
-            Activation::Sigmoid => map.run(simd, |x| apply(simd, Activation::Sigmoid, x)),
-            Activation::HardSwish => map.run(simd, |x| apply(simd, Activation::HardSwish, x)),
-            Activation::Silu => map.run(simd, |x| apply(simd, Activation::Silu, x)),
-            Activation::Gelu => map.run(simd, |x| apply(simd, Activation::Gelu, x)),
-            Activation::GeluTanh => map.run(simd, |x| apply(simd, Activation::GeluTanh, x)),
-            Activation::Tanh => map.run(simd, |x| apply(simd, Activation::Tanh, x)),
-            Activation::Softplus => map.run(simd, |x| apply(simd, Activation::Softplus, x)),
-            Activation::Mish => map.run(simd, |x| apply(simd, Activation::Mish, x)),
-            Activation::Clip { low, high } => {
-                map.run(simd, |x| apply(simd, Activation::Clip { low, high }, x))
-            }
-            Activation::LeakyRelu { alpha } => {
-                map.run(simd, |x| apply(simd, Activation::LeakyRelu { alpha }, x))
-            }
-            Activation::HardSigmoid { alpha, beta } => {
-                map.run(simd, |x| apply(simd, Activation::HardSigmoid { alpha, beta }, x))
-            }
-            Activation::Elu { alpha } => map.run(simd, |x| apply(simd, Activation::Elu { alpha }, x)),
+            Activation::None | Activation::PRelu => map.run(simd, Activation::None),
+            Activation::Relu => map.run(simd, Activation::Relu),
+            Activation::Sigmoid => map.run(simd, Activation::Sigmoid),
+            Activation::HardSwish => map.run(simd, Activation::HardSwish),
+            Activation::Silu => map.run(simd, Activation::Silu),
+            Activation::Gelu => map.run(simd, Activation::Gelu),
+            Activation::GeluTanh => map.run(simd, Activation::GeluTanh),
+            Activation::Tanh => map.run(simd, Activation::Tanh),
+            Activation::Softplus => map.run(simd, Activation::Softplus),
+            Activation::Mish => map.run(simd, Activation::Mish),
+            Activation::Clip { low, high } => map.run(simd, Activation::Clip { low, high }),
+            Activation::LeakyRelu { alpha } => map.run(simd, Activation::LeakyRelu { alpha }),
+            Activation::HardSigmoid { alpha, beta } => map.run(simd, Activation::HardSigmoid { alpha, beta }),
+            Activation::Elu { alpha } => map.run(simd, Activation::Elu { alpha }),
         }
     }
 }

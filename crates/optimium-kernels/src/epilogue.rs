@@ -1,14 +1,15 @@
 //! What a matrix product or a convolution does to its result before it is stored.
 //!
-//! Kernels start their sums from the bias and clamp in registers ([`Epilogue::clamp`]): those are the cheap
-//! cases, and the frequent ones. What remains is [`finish`]ed, vector by vector; as that inlines every
-//! activation function, a kernel with an unrolled tile stores the bare sums and lets [`finish_row`] pass over
-//! them while they are in the first-level cache.
+//! Kernels start their sums from the bias and apply the frequent and cheap activations to the registers
+//! ([`Epilogue::cheap`]). What remains is [`finish`]ed, vector by vector; as that inlines every activation
+//! function, a kernel with an unrolled tile stores the bare sums and lets [`finish_row`] pass over them while
+//! they are in the first-level cache.
 
 use std::ops::Range;
 
-use optimium_simd::Simd;
+use optimium_simd::{Level, Simd, SimdTask};
 
+use crate::SharedSlice;
 use crate::activation::{Activation, apply, apply_prelu};
 
 /// `activation(sum + bias + residual)`, or `activation(sum + bias) + residual`.
@@ -48,21 +49,41 @@ impl Epilogue<'_> {
         assert!(length(self.slope) >= columns, "{} slopes for {columns} columns", length(self.slope));
         assert!(self.activation != Activation::PRelu || self.slope.is_some(), "PRelu without a slope");
         if let Some(residual) = self.residual.filter(|_| rows > 0) {
-            let needed = (rows - 1) * residual.stride + columns;
-            assert!(residual.data.len() >= needed, "a residual of {} for {needed} elements", residual.data.len());
+            let needed = (rows - 1).saturating_mul(residual.stride).saturating_add(columns);
+            assert!(
+                residual.data.len() >= needed,
+                "a residual of {} for {needed} elements",
+                residual.data.len()
+            );
         }
     }
 
-    /// The bounds that the activation clamps to, infinite where it leaves a side alone; `None` where it is no
-    /// clamp. `max(low, x)` and `min(high, ·)`, bounds first, let NaN through.
-    pub(crate) fn clamp(&self) -> Option<(f32, f32)> {
+    /// The activation, if it takes few enough instructions to be inlined for every register of a tile.
+    pub(crate) fn cheap(&self) -> Option<Cheap<'_>> {
         match self.activation {
-            Activation::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
-            Activation::Relu => Some((0.0, f32::INFINITY)),
-            Activation::Clip { low, high } => Some((low, high)),
+            Activation::None => Some(Cheap::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY }),
+            Activation::Relu => Some(Cheap::Clamp { low: 0.0, high: f32::INFINITY }),
+            Activation::Clip { low, high } => Some(Cheap::Clamp { low, high }),
+            Activation::LeakyRelu { alpha } => Some(Cheap::Slope(alpha)),
+            Activation::PRelu => self.slope.map(Cheap::Slopes),
+            Activation::HardSwish => Some(Cheap::HardSwish),
             _ => None,
         }
     }
+}
+
+/// An activation of few instructions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cheap<'a> {
+    /// Between bounds, infinite where a side is left alone. `max(low, x)` and `min(high, ·)`, bounds first, let
+    /// NaN through.
+    Clamp { low: f32, high: f32 },
+    /// [`Activation::LeakyRelu`]
+    Slope(f32),
+    /// [`Activation::PRelu`], one slope a column.
+    Slopes(&'a [f32]),
+    /// [`Activation::HardSwish`]
+    HardSwish,
 }
 
 /// The finished vector of `row` and the columns from `column` on, of which `mask` selects those that exist,
@@ -113,14 +134,58 @@ pub(crate) unsafe fn finish_row<S: Simd>(
     columns: Range<usize>,
     c: *mut f32,
 ) {
-    let mut column = columns.start;
-    while column < columns.end {
-        let mask = simd.first(columns.end - column);
+    for column in columns.clone().step_by(S::LANES) {
+        let rest = columns.end - column;
+        let mask = simd.first(rest);
+        // Masked loads and stores are slow on some processors that have AVX2 only.
+        let whole = rest >= S::LANES;
         // SAFETY: the mask selects columns of the range, which the caller promises to exist.
         unsafe {
-            let sums = simd.load_masked(c.add(column), mask);
-            simd.store_masked(c.add(column), finish(simd, epilogue, row, column, mask, sums), mask);
+            let at = c.add(column);
+            let sums = if whole { simd.load(at) } else { simd.load_masked(at, mask) };
+            let finished = finish(simd, epilogue, row, column, mask, sums);
+            if whole { simd.store(at, finished) } else { simd.store_masked(at, finished, mask) }
         }
-        column += S::LANES;
+    }
+}
+
+/// Adds the residual to `rows × columns` stored sums (bias included) and applies the activation, in place; rows
+/// begin `stride` elements apart.
+///
+/// # Panics
+/// Where a slice is too short for the sizes.
+pub fn finish_rows(
+    level: Level,
+    epilogue: &Epilogue,
+    [rows, columns]: [usize; 2],
+    c: SharedSlice<f32>,
+    stride: usize,
+) {
+    epilogue.check(rows, columns);
+    let needed = if rows == 0 { 0 } else { (rows - 1).saturating_mul(stride).saturating_add(columns) };
+    assert!(c.len() >= needed, "{} sums for {rows} rows of {columns}", c.len());
+    level.run(FinishRows { epilogue, rows, columns, c, stride });
+}
+
+struct FinishRows<'a> {
+    epilogue: &'a Epilogue<'a>,
+    rows: usize,
+    columns: usize,
+    c: SharedSlice<'a, f32>,
+    stride: usize,
+}
+
+impl SimdTask for FinishRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for row in 0..self.rows {
+            // SAFETY: `finish_rows` checked the epilogue and the length of the sums.
+            unsafe {
+                let c = self.c.as_mut_ptr().add(row * self.stride);
+                finish_row(simd, self.epilogue, row, 0..self.columns, c);
+            }
+        }
     }
 }

@@ -114,7 +114,8 @@ mod tests {
             (Function::Cos, 4.0),
         ];
         let inputs = samples();
-        let expected = limits.map(|(f, _)| inputs.iter().map(|&x| reference(f, x.into())).collect::<Vec<_>>());
+        let expected =
+            limits.map(|(f, _)| inputs.iter().map(|&x| reference(f, x.into())).collect::<Vec<_>>());
         let cases = Level::available().flat_map(|level| (0..limits.len()).map(move |i| (level, i)));
         each_case(cases.collect::<Vec<_>>(), |&(level, i)| {
             let (function, limit) = limits[i];
@@ -127,7 +128,11 @@ mod tests {
                 return Ok(());
             }
             let (x, y) = (inputs[worst], outputs[worst]);
-            Err(format!("{function:?}({x:e}) = {y:e}, {:.2} units off {:e}", error(&worst), expected[i][worst]))
+            Err(format!(
+                "{function:?}({x:e}) = {y:e}, {:.2} units off {:e}",
+                error(&worst),
+                expected[i][worst]
+            ))
         });
     }
 }

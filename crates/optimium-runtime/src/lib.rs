@@ -1,1 +1,32 @@
-//! Life cycle, models, requests and schedulers of the Optimium runtime.
+//! The runtime: its life, models, and requests.
+//!
+//! [`initialize`] starts the scheduler, [`finalize`] stops it. [`load_model`] opens a model folder (or reads an
+//! ONNX or TFLite file), places it on a device and has the device's backend compile it; the [`Model`] that comes out is
+//! immutable. [`Model::create_request`] makes an [`InferRequest`], which holds what one inference needs:
+//! [`InferRequest::infer`] checks the tensors and hands the inference to the scheduler, [`InferRequest::wait`] collects
+//! its end. Requests of one model run independently of each other.
+
+pub mod environment;
+mod info;
+mod intermediates;
+mod lease;
+mod lifecycle;
+mod loading;
+pub mod logging;
+mod model;
+mod options;
+mod platforms;
+mod request;
+mod scheduler;
+pub mod tensor_file;
+mod version;
+
+pub use info::{OpInfo, TensorInfo};
+pub use lifecycle::{after_fork, finalize, initialize, is_initialized, local_info};
+pub use loading::{Progress, convert, load_model};
+pub use model::{InputShapes, Model};
+pub use optimium_device as device;
+pub use optimium_tensor as tensor;
+pub use options::{LoadOptions, SchedulerType};
+pub use request::{Callback, InferRequest, InferStatus, Tensors};
+pub use version::{Version, version};

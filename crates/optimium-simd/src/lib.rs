@@ -31,11 +31,15 @@
 //! On AArch64 the vectors of [`Portable`] are compiled to NEON, which is part of the base
 //! architecture there; [`Level::Neon`] is its name.
 
+mod denormals;
 mod level;
 mod portable;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use denormals::FlushDenormals;
 pub use level::{Level, SimdTask};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -176,6 +180,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The bits of each lane.
     fn to_bits(self, a: Self::F32) -> Self::I32;
     /// The lanes of those bits.
+    #[allow(clippy::wrong_self_convention, reason = "self is the instruction set, as everywhere here")]
     fn from_bits(self, a: Self::I32) -> Self::F32;
     /// To the nearest integer, ties to even. Unspecified outside the range of `i32`.
     fn round_to_i32(self, a: Self::F32) -> Self::I32;
@@ -216,6 +221,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn pack_u8(self, v: [Self::I32; 4]) -> Self::I32;
     /// As [`pack_u8`](Simd::pack_u8), saturated to `-128..=127`.
     fn pack_i8(self, v: [Self::I32; 4]) -> Self::I32;
+    /// The lanes of `v[0]`, then those of `v[1]` and so on, from the order of [`pack_u8`](Simd::pack_u8).
+    fn order_packed(self, packed: Self::I32) -> Self::I32;
     /// The first `n <= LANES` IEEE half floats whose bits lie at `p`, widened; the other lanes are zero.
     /// # Safety
     /// `n` elements are readable at `p`.

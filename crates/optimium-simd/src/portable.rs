@@ -15,6 +15,19 @@ fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(f)
 }
 
+/// To the nearest integer, ties to even.
+#[inline(always)]
+fn round(x: f32) -> f32 {
+    // Without the instruction `round_ties_even` is a slow library call. From 2²³ on all numbers are
+    // integers, so that the sum with that rounds below it.
+    const INTEGERS: f32 = (1u32 << 23) as f32;
+    if cfg!(target_arch = "aarch64") {
+        return x.round_ties_even();
+    }
+    let rounded = ((x.abs() + INTEGERS) - INTEGERS).copysign(x);
+    if x.abs() < INTEGERS { rounded } else { x }
+}
+
 impl Simd for Portable {
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
@@ -106,23 +119,25 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, a: Self::F32) -> Self::F32 {
-        lanes(|i| a[i].round_ties_even())
+        lanes(|i| round(a[i]))
     }
     #[inline(always)]
     fn floor(self, a: Self::F32) -> Self::F32 {
-        lanes(|i| a[i].floor())
+        lanes(|i| {
+            let nearest = round(a[i]);
+            (if nearest > a[i] { nearest - 1.0 } else { nearest }).copysign(a[i])
+        })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32 {
-        // Two steps, so that each factor is a normal number and only the last one rounds.
+        // Three factors, each a normal power of two. The largest comes last: what the ones before it
+        // might round is lost in the result anyway.
         lanes(|i| {
             let n = n[i].clamp(-300.0, 300.0) as i32;
-            let half = n / 2;
-            let power = |e: i32| f32::from_bits(((e.clamp(-126, 127) + 127) as u32) << 23);
-            let rest = n - half;
-            a[i] * power(half)
-                * power(rest.clamp(-126, 127))
-                * power((rest - rest.clamp(-126, 127)).clamp(-126, 127))
+            let power = |e: i32| f32::from_bits(((e + 127) as u32) << 23);
+            let last = n.clamp(-126, 127);
+            let second = (n - last).clamp(-126, 127);
+            a[i] * power(n - last - second) * power(second) * power(last)
         })
     }
     #[inline(always)]
@@ -231,7 +246,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round_to_i32(self, a: Self::F32) -> Self::I32 {
-        lanes(|i| a[i].round_ties_even() as i32)
+        lanes(|i| round(a[i]) as i32)
     }
     #[inline(always)]
     fn to_f32(self, a: Self::I32) -> Self::F32 {
@@ -299,11 +314,15 @@ impl Simd for Portable {
         v.map(|lanes| i32::from_ne_bytes(lanes.map(|x| x.clamp(-128, 127) as u8)))
     }
     #[inline(always)]
+    fn order_packed(self, packed: Self::I32) -> Self::I32 {
+        packed
+    }
+    #[inline(always)]
     unsafe fn load_f16(self, p: *const u16, n: usize) -> Self::F32 {
-        // SAFETY: only the first n lanes are read.
-        lanes(
-            |i| if i < n { half::f16::from_bits(unsafe { p.add(i).read_unaligned() }).to_f32() } else { 0.0 },
-        )
+        let mut bits = [0; LANES];
+        // SAFETY: the caller promises n readable elements, and the array holds that many.
+        unsafe { std::ptr::copy_nonoverlapping(p, bits.as_mut_ptr(), n.min(LANES)) };
+        lanes(|i| half::f16::from_bits(bits[i]).to_f32())
     }
     #[inline(always)]
     unsafe fn store_f16(self, p: *mut u16, v: Self::F32, n: usize) {
@@ -314,15 +333,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16, n: usize) -> Self::F32 {
-        // SAFETY: only the first n lanes are read.
-        lanes(
-            |i| {
-                if i < n {
-                    f32::from_bits(u32::from(unsafe { p.add(i).read_unaligned() }) << 16)
-                } else {
-                    0.0
-                }
-            },
-        )
+        let mut bits = [0; LANES];
+        // SAFETY: the caller promises n readable elements, and the array holds that many.
+        unsafe { std::ptr::copy_nonoverlapping(p, bits.as_mut_ptr(), n.min(LANES)) };
+        lanes(|i| f32::from_bits(u32::from(bits[i]) << 16))
     }
 }

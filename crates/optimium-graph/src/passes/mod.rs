@@ -1,8 +1,38 @@
-//! Simplification.
+//! Simplification: a graph that computes the same, in fewer and canonical operators.
+//!
+//! [`simplify`] runs the stages of [`STAGES`] in order; each is a list of passes that is repeated until
+//! nothing changes. A pass is a file here, with one function `run` over an `editor::Editor`. Passes keep what a
+//! caller sees: the graph's inputs and outputs, their names, types and values.
+//!
+//! The order has reasons. Identities, canonical forms and constant folding feed each other, and everything after them
+//! counts on their result: constants to the right, shapes in the operators, one spelling of every function.
+//! Patterns of exporters come next, while nothing is fused yet. Quantization comes before the folding
+//! of weights, because integer weights must not be touched, and weights are folded before the layout changes, because
+//! channels are easiest found on axis 1. Fusion is last: it hides operators from all other passes.
 
-use optimium_tensor::{Result, Tensor};
+mod canonical;
+mod channels;
+mod channels_last;
+mod common;
+mod constant_folding;
+mod dead_code;
+mod editor;
+mod folding;
+mod fusion;
+mod identities;
+mod matching;
+mod padding;
+mod patterns;
+mod permutation;
+mod quantization;
+#[cfg(test)]
+mod testing;
+mod transposes;
 
-use crate::Graph;
+use optimium_tensor::{Error, Result, Tensor};
+
+use crate::{Graph, shapes};
+use editor::Editor;
 
 /// Computes graphs that have no inputs: what constant folding needs of a backend.
 pub trait Evaluate {
@@ -13,10 +43,119 @@ pub trait Evaluate {
     fn evaluate(&self, graph: Graph) -> Result<Vec<Tensor>>;
 }
 
-/// Makes the graph simpler.
+/// A pass: changes the graph and tells in how many places.
+type Pass = fn(&mut Editor) -> Result<usize>;
+
+/// Passes that are repeated together until none of them changes anything.
+struct Stage {
+    name: &'static str,
+    passes: &'static [(&'static str, Pass)],
+}
+
+/// All passes, in order.
+const STAGES: &[Stage] = &[
+    Stage {
+        name: "canonical",
+        passes: &[
+            ("dead code", dead_code::run),
+            ("identities", identities::run),
+            ("canonical forms", canonical::run),
+            ("constant folding", constant_folding::run),
+            ("common subexpressions", common::run),
+        ],
+    },
+    Stage {
+        name: "patterns",
+        passes: &[("patterns", patterns::run), ("common subexpressions", common::run)],
+    },
+    Stage { name: "quantization", passes: &[("operators on integers", quantization::run)] },
+    Stage {
+        name: "folding",
+        passes: &[
+            ("products of integers", quantization::run_real_results),
+            ("constant folding", constant_folding::run_dequantizing),
+            ("folding into weights", folding::run),
+            ("padding", padding::run),
+        ],
+    },
+    Stage { name: "layout", passes: &[("channels last", channels_last::run)] },
+    Stage {
+        name: "transposes",
+        passes: &[
+            ("transposes", transposes::run),
+            ("identities", identities::run),
+            ("canonical forms", canonical::run),
+            ("common subexpressions", common::run),
+        ],
+    },
+    Stage { name: "fusion", passes: &[("fusion", fusion::run), ("dead code", dead_code::run)] },
+];
+
+/// Two passes could undo each other for ever; no model needs more rounds than this.
+const MAX_ROUNDS: usize = 8;
+
+/// Makes the graph simpler, and gives every value its shape.
 ///
 /// # Errors
-/// See the passes.
-pub fn simplify(_graph: &mut Graph, _evaluator: &dyn Evaluate) -> Result<()> {
+/// [`Model`](optimium_tensor::ErrorKind::Model) or [`Shape`](optimium_tensor::ErrorKind::Shape) where the graph has
+/// a cycle, or its shapes contradict each other.
+pub fn simplify(graph: &mut Graph, evaluator: &dyn Evaluate) -> Result<()> {
+    graph.sort()?;
+    shapes::infer(graph)?;
+    let promised = signature(graph);
+    for stage in STAGES {
+        run_stage(stage, graph, evaluator)?;
+    }
+    graph.drop_unused_values();
+    shapes::infer(graph)?;
+    check_signature(graph, &promised)
+}
+
+fn run_stage(stage: &Stage, graph: &mut Graph, evaluator: &dyn Evaluate) -> Result<()> {
+    for _ in 0..MAX_ROUNDS {
+        let mut changes = 0;
+        for (name, pass) in stage.passes {
+            let mut editor = Editor::new(graph, evaluator);
+            let count = pass(&mut editor)?;
+            editor.finish()?;
+            if count > 0 {
+                tracing::debug!(stage = stage.name, pass = name, count, "simplified");
+                graph.drop_unused_values();
+                shapes::infer(graph)?;
+            }
+            changes += count;
+        }
+        if changes == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The name, type and fixed shape of every output.
+fn signature(graph: &Graph) -> Vec<(String, Option<optimium_tensor::ElementType>, Option<Vec<usize>>)> {
+    let describe = |&id: &crate::ValueId| {
+        let value = graph.value(id);
+        let dims = value.shape().and_then(optimium_tensor::TensorShape::as_fixed);
+        (value.name.clone(), value.element_type(), dims)
+    };
+    graph.outputs.iter().map(describe).collect()
+}
+
+/// A pass that changes what callers get is wrong: better no model than another one.
+fn check_signature(
+    graph: &Graph,
+    promised: &[(String, Option<optimium_tensor::ElementType>, Option<Vec<usize>>)],
+) -> Result<()> {
+    for ((name, element_type, dims), now) in promised.iter().zip(signature(graph)) {
+        let same_type = element_type.is_none() || *element_type == now.1;
+        let same_dims = dims.is_none() || *dims == now.2;
+        if *name != now.0 || !same_type || !same_dims {
+            return Err(Error::model(format!(
+                "simplification changed the output {name:?} from {element_type:?} {dims:?} to {:?} {:?}",
+                now.1, now.2
+            )));
+        }
+    }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Band {
 
     /// Elements of a copy.
     pub(super) fn len(&self, channels: usize) -> usize {
-        self.size[0] * self.size[1] * channels
+        self.size[0].saturating_mul(self.size[1]).saturating_mul(channels)
     }
 
     /// The pixels of axis 1 or lines of axis 0 that exist in an image of that length, counted in the band.
@@ -52,7 +52,12 @@ impl Band {
             let y = self.origin[0].wrapping_add_unsigned(line).unsigned_abs();
             let x = self.origin[1].wrapping_add_unsigned(pixels.start).unsigned_abs();
             let source = &image[(y * geometry.input[1] + x) * geometry.input_stride..];
-            copy_pixels(source, geometry.input_stride, channels, &mut row[pixels.start * channels..pixels.end * channels]);
+            copy_pixels(
+                source,
+                geometry.input_stride,
+                channels,
+                &mut row[pixels.start * channels..pixels.end * channels],
+            );
         }
     }
 }
@@ -101,7 +106,8 @@ mod tests {
                 let y = origin[0] + (pixel / size[1]) as isize;
                 let x = origin[1] + (pixel % size[1]) as isize;
                 let exists = (0..3).contains(&y) && (0..4).contains(&x);
-                let expected = if exists { image[(y * 4 + x) as usize * input_stride + channel] } else { 0.0 };
+                let expected =
+                    if exists { image[(y * 4 + x) as usize * input_stride + channel] } else { 0.0 };
                 if value != expected {
                     return Err(format!("{value} instead of {expected} at {i}"));
                 }

@@ -70,10 +70,13 @@ pub fn candidates(level: Level, parameters: &Parameters) -> Vec<Candidate> {
     let best = gemm::candidates(level, &problem)[0];
     let product = parameters.groups as f64 * best.cost / TYPICAL_PIXELS as f64;
     let tiles = (parameters.groups * best.layout.panels()) as f64 / best.layout.tile.rows as f64;
-    let copied = parameters.input_channels.div_ceil(best.layout.lanes()) * parameters.stride.iter().product::<usize>();
+    let copied =
+        parameters.input_channels.div_ceil(best.layout.lanes()) * parameters.stride.iter().product::<usize>();
     let cost = |algorithm| match algorithm {
         Algorithm::Pointwise => product,
-        Algorithm::Rows => product + parameters.kernel[0] as f64 * tiles * RUN_OVERHEAD + copied as f64 * COPY,
+        Algorithm::Rows => {
+            product + parameters.kernel[0] as f64 * tiles * RUN_OVERHEAD + copied as f64 * COPY
+        }
         Algorithm::Taps => product + taps as f64 * tiles * RUN_OVERHEAD + copied as f64 * COPY,
     };
     let mut all: Vec<Candidate> = [Algorithm::Pointwise, Algorithm::Rows, Algorithm::Taps]

@@ -52,7 +52,8 @@ impl Convolution {
     ) -> Convolution {
         parameters.check(weights.len());
         assert!(algorithm.serves(parameters), "{algorithm} cannot compute {parameters:?}");
-        let groups = (0..parameters.groups).map(|group| pack(level, parameters, weights, group, pixels)).collect();
+        let groups =
+            (0..parameters.groups).map(|group| pack(level, parameters, weights, group, pixels)).collect();
         Convolution { parameters: *parameters, algorithm, groups }
     }
 
@@ -167,7 +168,8 @@ impl Convolution {
     fn band(&self, geometry: &Geometry, lines: Range<usize>) -> Band {
         let (stride, extent) = (self.parameters.stride, self.parameters.extent());
         let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
-        let origin = |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
+        let origin =
+            |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
         Band {
             origin: [origin(0, lines.start), origin(1, 0)],
             size: [size(0, lines.len()), size(1, geometry.output[1])],
@@ -177,7 +179,8 @@ impl Convolution {
     /// Output lines whose input is copied at once.
     fn band_lines(&self, geometry: &Geometry) -> usize {
         let line = self.band(geometry, 0..1).size[1] * self.parameters.input_channels;
-        let lines = (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
+        let lines =
+            (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
         (lines + 1).min(geometry.output[0])
     }
 }
@@ -190,10 +193,107 @@ fn pack(level: Level, parameters: &Parameters, weights: &[f32], group: usize, pi
     let layout = gemm::pick(level, &Problem { m: pixels, n: outputs, k });
     let weights = &weights[group * outputs * k..][..outputs * k];
     let mut columns = vec![0.0; outputs * k];
-    for (output, column) in columns.chunks_exact_mut(k.max(1)).enumerate() {
-        for (i, weight) in column.iter_mut().enumerate() {
-            *weight = weights[output * k + i % inputs * taps + i / inputs];
+    for (column, weights) in columns.chunks_exact_mut(k.max(1)).zip(weights.chunks_exact(k.max(1))) {
+        for (tap, column) in column.chunks_exact_mut(inputs).enumerate() {
+            for (weight, of_input) in column.iter_mut().zip(weights.chunks_exact(taps)) {
+                *weight = of_input[tap];
+            }
         }
     }
     PackedMatrix::new(layout, &columns, 1, k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::Case;
+    use super::*;
+    use optimium_testing::{Tolerance, compare, each_case};
+
+    /// `[batch, height, width, inputs, outputs, groups, kernel, kernel, stride, stride, dilation, dilation,
+    /// padding begin and end down, across]`
+    type Sizes = [usize; 16];
+
+    const CASES: [Sizes; 23] = [
+        [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [2, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [2, 6, 7, 8, 33, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
+        [1, 6, 7, 8, 5, 1, 1, 1, 1, 2, 1, 1, 1, 0, 0, 1],
+        [1, 7, 7, 16, 64, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [3, 14, 14, 5, 70, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 9, 11, 3, 16, 1, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1],
+        [2, 20, 22, 3, 64, 1, 7, 7, 2, 2, 1, 1, 3, 3, 3, 3],
+        [1, 9, 11, 3, 17, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0],
+        [2, 9, 11, 4, 16, 1, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2],
+        [1, 9, 11, 4, 16, 1, 3, 3, 1, 1, 3, 1, 0, 3, 1, 0],
+        [2, 8, 9, 12, 8, 4, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 8, 9, 12, 20, 2, 3, 2, 2, 1, 1, 2, 1, 1, 1, 1],
+        [1, 8, 9, 6, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 40, 8, 16, 1, 1, 5, 1, 1, 1, 1, 0, 0, 2, 2],
+        [1, 12, 12, 2, 4, 1, 9, 9, 1, 1, 1, 1, 4, 4, 4, 4],
+        [1, 4, 4, 64, 10, 1, 4, 4, 1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 2, 2, 3, 5, 1, 5, 5, 1, 1, 1, 1, 4, 4, 4, 4],
+        [1, 120, 130, 12, 8, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [0, 5, 5, 3, 5, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 5, 5, 3, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 5, 5, 0, 4, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 0, 5, 3, 4, 1, 3, 3, 1, 1, 1, 1, 2, 2, 1, 1],
+    ];
+
+    fn case(sizes: &Sizes, gaps: [usize; 2]) -> Case {
+        let &[batch, h, w, inputs, outputs, groups, kh, kw, sh, sw, dh, dw, top, bottom, left, right] = sizes;
+        let parameters = Parameters {
+            input_channels: inputs,
+            output_channels: outputs,
+            kernel: [kh, kw],
+            stride: [sh, sw],
+            dilation: [dh, dw],
+            groups,
+        };
+        let [eh, ew] = parameters.extent();
+        let output = [(h + top + bottom - eh) / sh + 1, (w + left + right - ew) / sw + 1];
+        let geometry = Geometry {
+            batch,
+            input: [h, w],
+            output,
+            padding: [top, left],
+            input_stride: 0,
+            output_stride: 0,
+        };
+        Case::new(parameters, geometry, gaps)
+    }
+
+    fn run(convolution: &Convolution, case: &Case, parts: usize) -> Vec<f32> {
+        let mut y = case.blank();
+        let shared = SharedSlice::new(&mut y);
+        let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
+        for index in 0..parts {
+            let mut scratch = vec![f32::NAN; convolution.scratch_len(&case.geometry)];
+            let part = Part { index, count: parts };
+            convolution.run(&case.geometry, &case.x, &epilogue, shared, &mut scratch, part);
+        }
+        y
+    }
+
+    #[test]
+    fn convolutions_of_all_kinds_by_all_algorithms() {
+        let cases = CASES.iter().flat_map(|sizes| [[0, 0], [3, 2]].map(|gaps| (sizes, gaps)));
+        each_case(cases, |&(sizes, gaps)| {
+            let case = case(sizes, gaps);
+            let expected = case.expected();
+            for level in Level::available() {
+                for candidate in super::super::candidates(level, &case.parameters) {
+                    let convolution =
+                        Convolution::new(level, &case.parameters, candidate.algorithm, &case.weights);
+                    let whole = run(&convolution, &case, 1);
+                    compare(&whole, &expected, Tolerance::dot(case.depth()))
+                        .map_err(|e| format!("{level}, {candidate}: {e}"))?;
+                    for parts in [2, 3] {
+                        compare(&run(&convolution, &case, parts), &whole, Tolerance::Exact)
+                            .map_err(|e| format!("{level}, {candidate}, {parts} parts: {e}"))?;
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
 }

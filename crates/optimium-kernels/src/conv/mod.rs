@@ -20,11 +20,13 @@ mod choice;
 mod convolution;
 mod general;
 mod parameters;
+#[cfg(test)]
+mod reference;
 mod taps;
 mod transposed;
 
 pub use choice::{Algorithm, Candidate, candidates, pick};
 pub use convolution::Convolution;
-pub use general::{GeneralParameters, convolve_general};
+pub use general::{GeneralImages, GeneralParameters, convolve_general};
 pub use parameters::{Geometry, Parameters};
 pub use transposed::TransposedConvolution;

@@ -1,5 +1,8 @@
 //! The sizes of a convolution.
 
+/// Sizes in pixels lie below this, so that the product of two does not overflow.
+const LIMIT: usize = 1 << (usize::BITS / 2 - 1);
+
 /// What a convolution is, whatever it is applied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parameters {
@@ -39,13 +42,15 @@ impl Parameters {
     /// Where one is zero, groups do not divide the channels, or the weights have another number.
     pub(super) fn check(&self, weights: usize) {
         let sizes = [self.kernel, self.stride, self.dilation].concat();
-        assert!(sizes.iter().all(|&size| size > 0) && self.groups > 0, "a size of zero in {self:?}");
-        let divided =
-            self.input_channels.is_multiple_of(self.groups) && self.output_channels.is_multiple_of(self.groups);
+        assert!(sizes.iter().all(|&size| (1..LIMIT).contains(&size)), "a size out of range in {self:?}");
+        assert!(self.groups > 0, "no group in {self:?}");
+        let divided = self.input_channels.is_multiple_of(self.groups)
+            && self.output_channels.is_multiple_of(self.groups);
         assert!(divided, "the groups do not divide the channels of {self:?}");
         let taps = self.kernel[0] * self.kernel[1];
-        let expected = taps * self.group_inputs() * self.output_channels;
-        assert_eq!(weights, expected, "the number of weights of {self:?}");
+        let expected =
+            taps.checked_mul(self.group_inputs()).and_then(|n| n.checked_mul(self.output_channels));
+        assert_eq!(Some(weights), expected, "the number of weights of {self:?}");
     }
 }
 
@@ -71,12 +76,12 @@ pub struct Geometry {
 impl Geometry {
     /// Pixels of all output images.
     pub fn output_pixels(&self) -> usize {
-        self.batch * self.output[0] * self.output[1]
+        self.batch.saturating_mul(self.output[0]).saturating_mul(self.output[1])
     }
 
     /// Pixels of all input images.
     pub fn input_pixels(&self) -> usize {
-        self.batch * self.input[0] * self.input[1]
+        self.batch.saturating_mul(self.input[0]).saturating_mul(self.input[1])
     }
 
     /// Asserts that slices of those lengths hold the images of `parameters`.
@@ -85,11 +90,19 @@ impl Geometry {
     /// Where one is too short, or pixels overlap.
     pub(super) fn check(&self, parameters: &Parameters, input: usize, output: usize) {
         let needed = |pixels: usize, stride: usize, channels: usize| {
-            if pixels == 0 { 0 } else { (pixels - 1) * stride + channels }
+            if pixels == 0 { 0 } else { (pixels - 1).saturating_mul(stride).saturating_add(channels) }
         };
+        let sizes = [self.input, self.output, self.padding].concat();
+        assert!(sizes.iter().all(|&size| size < LIMIT), "a size out of range in {self:?}");
         let (i, o) = (parameters.input_channels, parameters.output_channels);
         assert!(self.input_stride >= i && self.output_stride >= o, "pixels overlap in {self:?}");
-        assert!(input >= needed(self.input_pixels(), self.input_stride, i), "an input of {input} for {self:?}");
-        assert!(output >= needed(self.output_pixels(), self.output_stride, o), "an output of {output} for {self:?}");
+        assert!(
+            input >= needed(self.input_pixels(), self.input_stride, i),
+            "an input of {input} for {self:?}"
+        );
+        assert!(
+            output >= needed(self.output_pixels(), self.output_stride, o),
+            "an output of {output} for {self:?}"
+        );
     }
 }

@@ -30,7 +30,8 @@ impl<'a> View<'a> {
     ) -> View<'a> {
         if band.lies_in(geometry.input) {
             let line = geometry.input[1] * geometry.input_stride;
-            let first = band.origin[0].unsigned_abs() * line + band.origin[1].unsigned_abs() * geometry.input_stride;
+            let first =
+                band.origin[0].unsigned_abs() * line + band.origin[1].unsigned_abs() * geometry.input_stride;
             return View { data: &image[first..], pixel: geometry.input_stride, line };
         }
         band.copy(image, geometry, channels, scratch);
@@ -55,13 +56,21 @@ pub(super) struct Taps {
 impl Taps {
     /// The taps of a convolution.
     pub(super) fn of(parameters: &Parameters, joined: bool) -> Taps {
-        Taps { grid: parameters.kernel, step: parameters.dilation, channels: parameters.group_inputs(), joined }
+        Taps {
+            grid: parameters.kernel,
+            step: parameters.dilation,
+            channels: parameters.group_inputs(),
+            joined,
+        }
     }
 
     /// Calls `work` with the pieces' starts and their length in `view`.
     pub(super) fn with_runs(&self, view: &View, work: impl FnOnce(&[usize], usize)) {
         /// So many pieces need no allocation.
         const USUAL: usize = 64;
+        if self.channels == 0 {
+            return work(&[], 0);
+        }
         let whole_lines = self.joined && self.step[1] == 1 && view.pixel == self.channels;
         let across = if whole_lines { 1 } else { self.grid[1] };
         let length = if whole_lines { self.grid[1] * self.channels } else { self.channels };

@@ -140,7 +140,7 @@ impl Band<'_> {
         for column in (0..g.output[1]).step_by(T) {
             let count = T.min(g.output[1] - column);
             let left = (column * STRIDE) as isize - g.padding[1] as isize;
-            source.x = base.wrapping_offset((column * STRIDE * g.input_stride) as isize);
+            source.x = base.wrapping_add(column * STRIDE * g.input_stride);
             let inner = left >= 0 && left as usize + span <= g.input[1];
             // SAFETY: rows and columns outside of the image are excluded in `source`, and the tile's outputs
             // lie in this band.
@@ -170,8 +170,9 @@ impl Band<'_> {
         let p = &depthwise.parameters;
         let [window, columns] = p.kernel;
         let top = (self.row * p.stride[0]) as isize - g.padding[0] as isize;
-        let first_row = (-top).max(0) as usize;
-        let end_row = (g.input[0] as isize - top).clamp(first_row as isize, (window + extra).max(first_row) as isize);
+        let under = window + extra;
+        let first_row = ((-top).max(0) as usize).min(under);
+        let end_row = (g.input[0] as isize - top).clamp(first_row as isize, under as isize);
         let row_step = g.input[1] * g.input_stride;
         let image = self.bands.x.as_ptr().wrapping_add(self.image * g.input[0] * row_step);
         let corner = top * row_step as isize - (g.padding[1] * g.input_stride) as isize;

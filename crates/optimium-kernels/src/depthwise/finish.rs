@@ -42,7 +42,11 @@ impl Store {
         }
         // SAFETY: by the caller's promise.
         unsafe {
-            if channels >= S::LANES { simd.store(to, y) } else { simd.store_masked(to, y, simd.first(channels)) }
+            if channels >= S::LANES {
+                simd.store(to, y)
+            } else {
+                simd.store_masked(to, y, simd.first(channels))
+            }
         }
     }
 }

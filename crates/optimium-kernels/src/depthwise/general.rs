@@ -123,7 +123,8 @@ impl Source<'_> {
                     } else {
                         let x = x.add(self.band.block * S::LANES);
                         for (t, sum) in sums.iter_mut().enumerate() {
-                            *sum = simd.fma(load_channels(simd, x.add(t * step), self.channels), weight, *sum);
+                            *sum =
+                                simd.fma(load_channels(simd, x.add(t * step), self.channels), weight, *sum);
                         }
                     }
                 }

@@ -51,7 +51,10 @@ impl Depthwise {
             p.groups == p.input_channels && p.output_channels.is_multiple_of(p.groups.max(1)),
             "not a depthwise convolution: {p:?}"
         );
-        assert!(p.stride.iter().chain(&p.dilation).all(|&n| n > 0), "a stride or dilation of zero: {p:?}");
+        assert!(
+            p.stride.iter().chain(&p.dilation).chain(&p.kernel).all(|&n| n > 0),
+            "a kernel, stride or dilation of zero: {p:?}"
+        );
         let taps = rows * columns;
         assert_eq!(weights.len(), p.output_channels * taps, "weights of {p:?}");
         let lanes = level.lanes();
@@ -62,7 +65,7 @@ impl Depthwise {
                 packed[(block * taps + tap) * lanes + lane] = weight;
             }
         }
-        Depthwise { level, parameters: p.clone(), weights: packed, path: Path::of(p) }
+        Depthwise { level, parameters: *p, weights: packed, path: Path::of(p) }
     }
 
     /// The instruction set that the weights are packed for.
@@ -91,13 +94,22 @@ impl Depthwise {
 
     fn check(&self, geometry: &Geometry, x: &[f32], epilogue: &Epilogue<'_>, y: SharedSlice<'_, f32>) {
         let p = &self.parameters;
-        let pixels = |size: [usize; 2]| geometry.batch * size[0] * size[1];
-        let needed = |pixels: usize, stride: usize, channels: usize| {
-            if pixels == 0 || channels == 0 { 0 } else { (pixels - 1) * stride + channels }
+        // Wide numbers: sizes whose product overflows must not pass.
+        let pixels =
+            |size: [usize; 2]| (geometry.batch as u128 * size[0] as u128).saturating_mul(size[1] as u128);
+        let needed = |pixels: u128, stride: usize, channels: usize| {
+            let before = pixels.saturating_sub(1).saturating_mul(stride as u128);
+            if pixels == 0 || channels == 0 { 0 } else { before.saturating_add(channels as u128) }
         };
         let (inputs, outputs) = (pixels(geometry.input), pixels(geometry.output));
-        assert!(x.len() >= needed(inputs, geometry.input_stride, p.input_channels), "input of {geometry:?}");
-        assert!(y.len() >= needed(outputs, geometry.output_stride, p.output_channels), "output of {geometry:?}");
+        assert!(
+            x.len() as u128 >= needed(inputs, geometry.input_stride, p.input_channels),
+            "input of {geometry:?}"
+        );
+        assert!(
+            y.len() as u128 >= needed(outputs, geometry.output_stride, p.output_channels),
+            "output of {geometry:?}"
+        );
         assert!(
             geometry.input_stride >= p.input_channels && geometry.output_stride >= p.output_channels,
             "pixels overlap: {geometry:?} of {p:?}"
@@ -105,7 +117,9 @@ impl Depthwise {
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == p.output_channels), "one bias a channel");
         assert!(epilogue.slope.is_none_or(|slope| slope.len() == p.output_channels), "one slope a channel");
         assert!(
-            epilogue.residual.is_none_or(|r| r.data.len() >= needed(outputs, r.stride, p.output_channels)),
+            epilogue
+                .residual
+                .is_none_or(|r| r.data.len() as u128 >= needed(outputs, r.stride, p.output_channels)),
             "residual of {geometry:?}"
         );
     }
@@ -121,5 +135,184 @@ impl Path {
         } else {
             Path::General
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::{Activation, apply_scalar};
+    use crate::epilogue::Residual;
+    use optimium_testing::{Random, Tolerance, compare, each_case};
+
+    /// A depthwise convolution of random images.
+    #[derive(Clone, Debug)]
+    struct Case {
+        parameters: Parameters,
+        geometry: Geometry,
+    }
+
+    fn case(
+        input: [usize; 2],
+        channels: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        multiplier: usize,
+    ) -> Case {
+        let output_channels = channels * multiplier;
+        let padding = [kernel[0] / 2 * dilation[0], (kernel[1] - 1) / 2 * dilation[1]];
+        let size = |i: usize| input[i].div_ceil(stride[i]);
+        Case {
+            parameters: Parameters {
+                input_channels: channels,
+                output_channels,
+                kernel,
+                stride,
+                dilation,
+                groups: channels,
+            },
+            geometry: Geometry {
+                batch: 2,
+                input,
+                output: [size(0), size(1)],
+                padding,
+                input_stride: channels + 1,
+                output_stride: output_channels + 3,
+            },
+        }
+    }
+
+    fn reference(case: &Case, weights: &[f32], x: &[f32], epilogue: &Epilogue<'_>, y: &mut [f32]) {
+        let (p, g) = (&case.parameters, &case.geometry);
+        let multiplier = p.output_channels / p.input_channels;
+        for pixel in 0..g.batch * g.output[0] * g.output[1] {
+            let (image, row, column) =
+                (pixel / g.output[1] / g.output[0], pixel / g.output[1] % g.output[0], pixel % g.output[1]);
+            for o in 0..p.output_channels {
+                let mut sum = epilogue.bias.map_or(0.0, |bias| f64::from(bias[o]));
+                for (i, j) in (0..p.kernel[0]).flat_map(|i| (0..p.kernel[1]).map(move |j| (i, j))) {
+                    let y = (row * p.stride[0] + i * p.dilation[0]).wrapping_sub(g.padding[0]);
+                    let x_at = (column * p.stride[1] + j * p.dilation[1]).wrapping_sub(g.padding[1]);
+                    if y < g.input[0] && x_at < g.input[1] {
+                        let at = (image * g.input[0] + y) * g.input[1] + x_at;
+                        let weight = weights[(o * p.kernel[0] + i) * p.kernel[1] + j];
+                        sum += f64::from(x[at * g.input_stride + o / multiplier]) * f64::from(weight);
+                    }
+                }
+                let residual = epilogue.residual.map_or(0.0, |r| r.data[pixel * r.stride + o]);
+                let after = epilogue.residual.is_some_and(|r| r.after_activation);
+                let before = sum as f32 + if after { 0.0 } else { residual };
+                let activated = match epilogue.activation {
+                    Activation::PRelu if before < 0.0 => before * epilogue.slope.unwrap()[o],
+                    other => apply_scalar(other, before),
+                };
+                y[pixel * g.output_stride + o] = activated + if after { residual } else { 0.0 };
+            }
+        }
+    }
+
+    fn check(case: &Case, activation: Activation, residual: Option<bool>) -> Result<(), String> {
+        let (p, g) = (&case.parameters, &case.geometry);
+        let mut random = Random::new(7);
+        let outputs = g.batch * g.output[0] * g.output[1];
+        let weights = random.floats(p.output_channels * p.kernel[0] * p.kernel[1]);
+        let x = random.floats(g.batch * g.input[0] * g.input[1] * g.input_stride);
+        let (bias, slope) = (random.floats(p.output_channels), random.floats(p.output_channels));
+        let added = random.floats(outputs * p.output_channels);
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            residual: residual.map(|after_activation| Residual {
+                data: &added,
+                stride: p.output_channels,
+                after_activation,
+            }),
+            activation,
+            slope: Some(&slope),
+        };
+        let mut expected = vec![9.0; outputs * g.output_stride];
+        reference(case, &weights, &x, &epilogue, &mut expected);
+        for level in Level::available() {
+            let depthwise = Depthwise::new(level, p, &weights);
+            let mut whole = Vec::new();
+            for count in 1..4 {
+                let mut y = vec![9.0; outputs * g.output_stride];
+                for index in 0..count {
+                    depthwise.run(g, &x, &epilogue, SharedSlice::new(&mut y), Part { index, count });
+                }
+                compare(&y, &expected, Tolerance::dot(p.kernel[0] * p.kernel[1]))
+                    .map_err(|e| format!("{level}, {count} parts: {e}"))?;
+                if count == 1 {
+                    whole = y;
+                } else {
+                    compare(&y, &whole, Tolerance::Exact)
+                        .map_err(|e| format!("{level}, {count} parts: {e}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn windows_of_every_kind() {
+        let mut cases = Vec::new();
+        for kernel in [[3, 3], [5, 5], [7, 7], [1, 3], [5, 3], [3, 1], [2, 2], [4, 7], [9, 9]] {
+            for stride in [[1, 1], [2, 2], [2, 1], [1, 2], [3, 3]] {
+                for input in [[1, 1], [2, 3], [7, 7], [9, 16], [14, 14], [5, 23]] {
+                    cases.push(case(input, 19, kernel, stride, [1, 1], 1));
+                }
+            }
+        }
+        each_case(cases, |case| check(case, Activation::None, None));
+    }
+
+    #[test]
+    fn channels_around_the_lanes() {
+        let channels = [1, 3, 4, 7, 8, 9, 15, 16, 17, 32, 40];
+        each_case(channels.map(|c| case([6, 15], c, [3, 3], [1, 1], [1, 1], 1)), |case| {
+            check(case, Activation::Relu, None)
+        });
+    }
+
+    #[test]
+    fn dilations_and_multipliers() {
+        let mut cases = Vec::new();
+        for dilation in [[1, 1], [2, 2], [1, 3], [6, 5]] {
+            for multiplier in [1, 2, 3, 16] {
+                for channels in [1, 5] {
+                    cases.push(case([9, 17], channels, [3, 3], [1, 2], dilation, multiplier));
+                }
+            }
+        }
+        each_case(cases, |case| check(case, Activation::Clip { low: -0.5, high: 1.0 }, None));
+    }
+
+    #[test]
+    fn padding_beyond_the_window() {
+        let mut cases = Vec::new();
+        for padding in [[0, 0], [5, 6], [1, 9]] {
+            for output in [[3, 4], [14, 20], [0, 5], [5, 0]] {
+                let mut case = case([4, 5], 20, [3, 3], [1, 1], [1, 1], 1);
+                (case.geometry.padding, case.geometry.output) = (padding, output);
+                cases.push(case);
+            }
+        }
+        each_case(cases, |case| check(case, Activation::None, None));
+    }
+
+    #[test]
+    fn epilogues() {
+        let activations = [
+            Activation::None,
+            Activation::Relu,
+            Activation::PRelu,
+            Activation::HardSwish,
+            Activation::Silu,
+            Activation::Gelu,
+        ];
+        let cases = activations.iter().flat_map(|&a| [None, Some(false), Some(true)].map(|r| (a, r)));
+        each_case(cases, |&(activation, residual)| {
+            check(&case([5, 9], 19, [3, 3], [1, 1], [1, 1], 1), activation, residual)
+        });
     }
 }

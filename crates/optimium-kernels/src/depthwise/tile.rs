@@ -85,7 +85,7 @@ pub(super) unsafe fn sums<
             }
             return [upper, lower];
         }
-        if source.first_row == 0 {
+        if source.first_row == 0 && source.end_row > 0 {
             add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut upper, &weights(0), row(0), source);
         }
         for r in source.first_row.max(1)..source.end_row.min(source.window) {
@@ -97,12 +97,21 @@ pub(super) unsafe fn sums<
                 source,
             );
         }
-        if source.end_row > source.window {
+        if source.first_row <= source.window && source.end_row > source.window {
             let last = source.window;
             add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut lower, &weights(last - 1), row(last), source);
         }
     }
     [upper, lower]
+}
+
+/// The output to which a column under the tile belongs by that tap; beyond all tiles where there is none.
+#[inline(always)]
+fn output(column: usize, tap: usize, stride: usize) -> usize {
+    match column.checked_sub(tap) {
+        Some(first) if first.is_multiple_of(stride) => first / stride,
+        _ => usize::MAX,
+    }
 }
 
 /// Adds one input row to one row of sums.
@@ -122,8 +131,8 @@ unsafe fn add_row<S: Simd, const K: usize, const STRIDE: usize, const T: usize, 
             // SAFETY: by the caller's promise.
             let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
-                let to = COLUMN.wrapping_sub(J) / STRIDE;
-                if J < K && COLUMN >= J && COLUMN.wrapping_sub(J) % STRIDE == 0 && to < T {
+                let to = output(COLUMN, J, STRIDE);
+                if J < K && to < T {
                     sums[to] = simd.fma(x, taps[J], sums[to]);
                 }
             });
@@ -148,8 +157,8 @@ unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED:
             // SAFETY: by the caller's promise.
             let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
-                let to = COLUMN.wrapping_sub(J);
-                if J < K && COLUMN >= J && to < T {
+                let to = output(COLUMN, J, 1);
+                if J < K && to < T {
                     upper[to] = simd.fma(x, upper_taps[J], upper[to]);
                     lower[to] = simd.fma(x, lower_taps[J], lower[to]);
                 }

@@ -211,7 +211,7 @@ fn zip<T: Copy, U>(
     broadcast.check(0, a, y);
     broadcast.check(1, b, y);
     let (a, b, y) = (a.as_ptr(), b.as_ptr(), y.as_mut_ptr());
-    broadcast.for_each_plane(part.range_of_granules(broadcast.len(), 64), |plane| {
+    for plane in broadcast.planes(part.range_of_granules(broadcast.len(), 64)) {
         for row in 0..plane.rows {
             // SAFETY: the plane lies in the operands and in the output, whose lengths were checked,
             // and its output elements are this part's own.
@@ -228,7 +228,7 @@ fn zip<T: Copy, U>(
                 }
             }
         }
-    });
+    }
 }
 
 /// # Safety
@@ -285,17 +285,18 @@ impl BinaryTask<'_> {
     #[inline(always)]
     fn zip<S: Simd>(&self, simd: S, f: impl Fn(S::F32, S::F32) -> S::F32 + Copy) {
         let range = self.part.range_of_granules(self.broadcast.len(), 64);
-        self.broadcast.for_each_plane(range, |plane| match plane.strides {
+        for plane in self.broadcast.planes(range) {
             // SAFETY: the plane lies in the operands and in the output, whose lengths were checked,
             // and its output elements are this part's own.
-            [1, 1] => unsafe { self.plane(simd, plane, Contiguous, Contiguous, f) },
-            // SAFETY: as above.
-            [1, 0] => unsafe { self.plane(simd, plane, Contiguous, Constant, f) },
-            // SAFETY: as above.
-            [0, 1] => unsafe { self.plane(simd, plane, Constant, Contiguous, f) },
-            // SAFETY: as above.
-            [i, j] => unsafe { self.plane(simd, plane, Strided(i), Strided(j), f) },
-        });
+            unsafe {
+                match plane.strides {
+                    [1, 1] => self.plane(simd, plane, Contiguous, Contiguous, f),
+                    [1, 0] => self.plane(simd, plane, Contiguous, Constant, f),
+                    [0, 1] => self.plane(simd, plane, Constant, Contiguous, f),
+                    [i, j] => self.plane(simd, plane, Strided(i), Strided(j), f),
+                }
+            }
+        }
     }
 
     /// # Safety
@@ -465,7 +466,13 @@ mod tests {
             Binary::Max => a.max(b),
             Binary::Mod => a - (a / b).floor() * b,
             Binary::Fmod => a - (a / b).trunc() * b,
-            Binary::PRelu => if a > 0.0 { a } else { a * b },
+            Binary::PRelu => {
+                if a > 0.0 {
+                    a
+                } else {
+                    a * b
+                }
+            }
             Binary::SquaredDifference => (a - b) * (a - b),
         }
     }
@@ -525,35 +532,61 @@ mod tests {
         let mut y = [0.0; 6];
         let broadcast = Broadcast::new(&[2, 3], &[3, 1], &[3, 1]);
         let shared = SharedSlice::new(&mut y);
-        binary_f32(Level::Portable, Binary::Add, &broadcast, &[0.0; 6][..], &[0.0; 5][..], shared, Part::WHOLE);
+        binary_f32(
+            Level::Portable,
+            Binary::Add,
+            &broadcast,
+            &[0.0; 6][..],
+            &[0.0; 5][..],
+            shared,
+            Part::WHOLE,
+        );
     }
 
     #[test]
     fn integers_bits_truth_values_and_relations() {
         let (a, b): (Vec<i64>, Vec<i64>) = ((-20..280).collect(), (0..300).map(|i| i % 7 - 3).collect());
-        each_case(LAYOUTS.into_iter().filter(|layout| layout.0.iter().product::<usize>() <= 300), |&layout| {
-            let (shape, a_strides, b_strides) = layout;
-            let broadcast = Broadcast::new(shape, a_strides, b_strides);
-            let mut y = vec![0; broadcast.len()];
-            binary(Binary::Mod, &broadcast, &a, &b, SharedSlice::new(&mut y), Part::WHOLE);
-            let modulo = |a: i64, b: i64| if b == 0 { 0 } else { a - (a as f64 / b as f64).floor() as i64 * b };
-            if y != naive(layout, &a, &b, modulo) {
-                return Err(format!("Mod gives {y:?}"));
-            }
-            bitwise(Bitwise::Xor, &broadcast, &a, &b, SharedSlice::new(&mut y), Part::WHOLE);
-            if y != naive(layout, &a, &b, |a, b| a ^ b) {
-                return Err(format!("Xor gives {y:?}"));
-            }
-            let mut truth = vec![0; broadcast.len()];
-            compare(Comparison::LessOrEqual, &broadcast, &a, &b, SharedSlice::new(&mut truth), Part::WHOLE);
-            if truth != naive(layout, &a, &b, |a, b| u8::from(a <= b)) {
-                return Err(format!("LessOrEqual gives {truth:?}"));
-            }
-            Ok(())
-        });
+        each_case(
+            LAYOUTS.into_iter().filter(|layout| layout.0.iter().product::<usize>() <= 300),
+            |&layout| {
+                let (shape, a_strides, b_strides) = layout;
+                let broadcast = Broadcast::new(shape, a_strides, b_strides);
+                let mut y = vec![0; broadcast.len()];
+                binary(Binary::Mod, &broadcast, &a, &b, SharedSlice::new(&mut y), Part::WHOLE);
+                let modulo =
+                    |a: i64, b: i64| if b == 0 { 0 } else { a - (a as f64 / b as f64).floor() as i64 * b };
+                if y != naive(layout, &a, &b, modulo) {
+                    return Err(format!("Mod gives {y:?}"));
+                }
+                bitwise(Bitwise::Xor, &broadcast, &a, &b, SharedSlice::new(&mut y), Part::WHOLE);
+                if y != naive(layout, &a, &b, |a, b| a ^ b) {
+                    return Err(format!("Xor gives {y:?}"));
+                }
+                let mut truth = vec![0; broadcast.len()];
+                compare(
+                    Comparison::LessOrEqual,
+                    &broadcast,
+                    &a,
+                    &b,
+                    SharedSlice::new(&mut truth),
+                    Part::WHOLE,
+                );
+                if truth != naive(layout, &a, &b, |a, b| u8::from(a <= b)) {
+                    return Err(format!("LessOrEqual gives {truth:?}"));
+                }
+                Ok(())
+            },
+        );
         let mut truth = [9; 4];
         let broadcast = Broadcast::new(&[4], &[1], &[1]);
-        logical(Logical::Xor, &broadcast, &[0, 0, 1, 2][..], &[0, 1, 0, 1][..], SharedSlice::new(&mut truth), Part::WHOLE);
+        logical(
+            Logical::Xor,
+            &broadcast,
+            &[0, 0, 1, 2][..],
+            &[0, 1, 0, 1][..],
+            SharedSlice::new(&mut truth),
+            Part::WHOLE,
+        );
         assert_eq!(truth, [0, 1, 1, 0]);
     }
 }

@@ -128,41 +128,49 @@ impl<const N: usize> Broadcast<N> {
         }
     }
 
-    /// Calls `f` for rectangles that cover the output elements of `range`.
+    /// Rectangles that cover the output elements of `range`, in their order.
     #[inline(always)]
-    pub(super) fn for_each_plane(&self, range: Range<usize>, mut f: impl FnMut(Plane<N>)) {
-        let [outer @ .., row, column] = &self.dimensions[..] else { return };
-        let mut position = range.start;
-        while position < range.end {
-            let (row_index, column_index) = (position / column.size, position % column.size);
-            let left = range.end - position;
-            // Whole rows together, up to the end of the two innermost dimensions; cut rows alone.
-            let (rows, columns) = if column_index == 0 && left >= column.size {
-                ((row.size - row_index % row.size).min(left / column.size), column.size)
-            } else {
-                (1, left.min(column.size - column_index))
-            };
-            let mut rest = row_index / row.size;
-            let mut offsets = std::array::from_fn(|k| {
-                row_index % row.size * row.strides[k] + column_index * column.strides[k]
-            });
-            for dimension in outer.iter().rev() {
-                let index = rest % dimension.size;
-                rest /= dimension.size;
-                for k in 0..N {
-                    offsets[k] += index * dimension.strides[k];
-                }
-            }
-            f(Plane {
-                output: position,
-                rows,
-                columns,
-                offsets,
-                row_strides: row.strides,
-                strides: column.strides,
-            });
-            position += rows * columns;
+    pub(super) fn planes(&self, range: Range<usize>) -> Planes<'_, N> {
+        Planes { dimensions: &self.dimensions, range }
+    }
+}
+
+/// See [`Broadcast::planes`].
+pub(super) struct Planes<'a, const N: usize> {
+    dimensions: &'a [Dimension<N>],
+    range: Range<usize>,
+}
+
+impl<const N: usize> Iterator for Planes<'_, N> {
+    type Item = Plane<N>;
+    #[inline(always)]
+    fn next(&mut self) -> Option<Plane<N>> {
+        let [outer @ .., row, column] = self.dimensions else { return None };
+        if self.range.is_empty() {
+            return None;
         }
+        let position = self.range.start;
+        let (row_index, column_index) = (position / column.size, position % column.size);
+        let left = self.range.len();
+        // Whole rows together, up to the end of the two innermost dimensions; cut rows alone.
+        let (rows, columns) = if column_index == 0 && left >= column.size {
+            ((row.size - row_index % row.size).min(left / column.size), column.size)
+        } else {
+            (1, left.min(column.size - column_index))
+        };
+        let mut rest = row_index / row.size;
+        let mut offsets =
+            std::array::from_fn(|k| row_index % row.size * row.strides[k] + column_index * column.strides[k]);
+        for dimension in outer.iter().rev() {
+            let index = rest % dimension.size;
+            rest /= dimension.size;
+            for (offset, stride) in offsets.iter_mut().zip(dimension.strides) {
+                *offset += index * stride;
+            }
+        }
+        self.range.start += rows * columns;
+        let (row_strides, strides) = (row.strides, column.strides);
+        Some(Plane { output: position, rows, columns, offsets, row_strides, strides })
     }
 }
 
@@ -215,12 +223,12 @@ mod tests {
         for start in 0..120 {
             for end in start..120 {
                 let mut next = start;
-                broadcast.for_each_plane(start..end, |plane| {
+                for plane in broadcast.planes(start..end) {
                     assert_eq!(plane.output, next);
                     assert_eq!(plane.offsets[0], next);
                     assert_eq!(plane.offsets[1], next / 20 % 3 * 5 + next % 5);
                     next += plane.rows * plane.columns;
-                });
+                }
                 assert_eq!(next, end);
             }
         }

@@ -74,14 +74,7 @@ impl ElementKind {
 ///
 /// # Panics
 /// Where the lengths in elements differ or are not whole.
-pub fn cast(
-    level: Level,
-    from: ElementKind,
-    x: &[u8],
-    to: ElementKind,
-    y: SharedSlice<'_, u8>,
-    part: Part,
-) {
+pub fn cast(level: Level, from: ElementKind, x: &[u8], to: ElementKind, y: SharedSlice<'_, u8>, part: Part) {
     let length = x.len() / from.size();
     let fits = length * from.size() == x.len() && length * to.size() == y.len();
     assert!(fits, "{} bytes of {from:?} for {} bytes of {to:?}", x.len(), y.len());
@@ -289,7 +282,7 @@ element!(f64, f64, |x| x, |w| w.to_f64());
 /// Whether [`CastTask`] has the pair.
 fn has_vector_form(from: ElementKind, to: ElementKind) -> bool {
     use ElementKind::{Bf16, F16, F32, I8, I32, U8};
-    matches!((from, to), (F16 | Bf16 | U8 | I8 | I32, F32) | (F32, F16 | Bf16 | I32))
+    matches!((from, to), (F16 | Bf16 | U8 | I8 | I32, F32) | (F32, F16 | Bf16 | I32 | U8 | I8))
 }
 
 struct CastTask {
@@ -305,35 +298,20 @@ impl SimdTask for CastTask {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         use ElementKind::{Bf16, F16, F32, I8, I32, U8};
-        let CastTask { from, to, x, y, range } = self;
-        let (start, n) = (range.start, range.len());
-        // SAFETY: the elements of the range are readable and writable; the closures stay within the
-        // count that they are given.
+        // SAFETY: the elements of the range are readable and writable.
         unsafe {
-            let (half, word) = (x.cast::<u16>().add(start), x.cast::<i32>().add(start));
-            match (from, to) {
-                (F16, F32) => to_floats(simd, y, start, n, |i, n| simd.load_f16(half.add(i), n)),
-                (Bf16, F32) => to_floats(simd, y, start, n, |i, n| simd.load_bf16(half.add(i), n)),
-                (U8, F32) => {
-                    to_floats(simd, y, start, n, |i, n| simd.to_f32(simd.load_u8(x.add(start + i), n)))
-                }
-                (I8, F32) => {
-                    let x = x.cast::<i8>().add(start);
-                    to_floats(simd, y, start, n, |i, n| simd.to_f32(simd.load_i8(x.add(i), n)))
-                }
-                (I32, F32) => to_floats(simd, y, start, n, |i, n| {
-                    simd.to_f32(simd.load_i32_masked(word.add(i), simd.first(n)))
-                }),
-                (F32, F16) => {
-                    let (x, y) = (x.cast::<f32>().add(start), y.cast::<u16>().add(start));
-                    for i in (0..n).step_by(S::LANES) {
-                        let count = (n - i).min(S::LANES);
-                        simd.store_f16(y.add(i), simd.load_masked(x.add(i), simd.first(count)), count);
-                    }
-                }
-                // Plain loops, which the compiler turns into this level's vectors.
-                (F32, Bf16) => convert::<f32, bf16>(x, y, range),
-                (F32, I32) => convert::<f32, i32>(x, y, range),
+            match (self.from, self.to) {
+                (F16, F32) => self.each(simd, HalfToFloat),
+                (Bf16, F32) => self.each(simd, BrainToFloat),
+                (U8, F32) => self.each(simd, UnsignedByteToFloat),
+                (I8, F32) => self.each(simd, SignedByteToFloat),
+                (I32, F32) => self.each(simd, IntegerToFloat),
+                (F32, F16) => self.each(simd, FloatToHalf),
+                (F32, I32) => self.each(simd, FloatToInteger),
+                (F32, U8) => self.each(simd, FloatToUnsignedByte),
+                (F32, I8) => self.each(simd, FloatToSignedByte),
+                // A plain loop, which the compiler turns into this level's vectors.
+                (F32, Bf16) => convert::<f32, bf16>(self.x, self.y, self.range),
                 // Not reached: `has_vector_form` sends the others elsewhere.
                 _ => {}
             }
@@ -341,23 +319,95 @@ impl SimdTask for CastTask {
     }
 }
 
-/// Stores `n` floats from element `start` of `y` on.
-///
-/// # Safety
-/// They are writable.
-#[inline(always)]
-unsafe fn to_floats<S: Simd>(
-    simd: S,
-    y: *mut u8,
-    start: usize,
-    n: usize,
-    load: impl Fn(usize, usize) -> S::F32,
-) {
-    for i in (0..n).step_by(S::LANES) {
-        let count = (n - i).min(S::LANES);
-        // SAFETY: the mask selects elements below n.
-        unsafe { simd.store_masked(y.cast::<f32>().add(start + i), load(i, count), simd.first(count)) };
+impl CastTask {
+    /// # Safety
+    /// The elements of the range are readable and writable.
+    #[inline(always)]
+    unsafe fn each<S: Simd, C: Conversion>(self, simd: S, conversion: C) {
+        let (x, y) = (self.x.cast::<C::From>(), self.y.cast::<C::To>());
+        let Range { start: mut i, end } = self.range;
+        // SAFETY: no more elements are converted than are left.
+        unsafe {
+            while i + S::LANES <= end {
+                conversion.convert(simd, x.add(i), y.add(i), S::LANES);
+                i += S::LANES;
+            }
+            if i < end {
+                conversion.convert(simd, x.add(i), y.add(i), end - i);
+            }
+        }
     }
+}
+
+/// The conversion of one vector.
+trait Conversion {
+    type From;
+    type To;
+    /// Converts the first `n <= LANES` elements.
+    ///
+    /// # Safety
+    /// They are readable at `x` and writable at `y`.
+    unsafe fn convert<S: Simd>(&self, simd: S, x: *const Self::From, y: *mut Self::To, n: usize);
+}
+
+/// A conversion by loading and storing.
+macro_rules! conversion {
+    ($name:ident, $from:ty, $to:ty, |$simd:ident, $x:ident, $y:ident, $n:ident| $body:expr) => {
+        struct $name;
+        impl Conversion for $name {
+            type From = $from;
+            type To = $to;
+            #[inline(always)]
+            unsafe fn convert<S: Simd>(&self, $simd: S, $x: *const $from, $y: *mut $to, $n: usize) {
+                // SAFETY: by the caller's promise.
+                unsafe { $body }
+            }
+        }
+    };
+}
+
+conversion!(HalfToFloat, u16, f32, |simd, x, y, n| {
+    simd.store_masked(y, simd.load_f16(x, n), simd.first(n));
+});
+conversion!(BrainToFloat, u16, f32, |simd, x, y, n| {
+    simd.store_masked(y, simd.load_bf16(x, n), simd.first(n));
+});
+conversion!(UnsignedByteToFloat, u8, f32, |simd, x, y, n| {
+    simd.store_masked(y, simd.to_f32(simd.load_u8(x, n)), simd.first(n));
+});
+conversion!(SignedByteToFloat, i8, f32, |simd, x, y, n| {
+    simd.store_masked(y, simd.to_f32(simd.load_i8(x, n)), simd.first(n));
+});
+conversion!(IntegerToFloat, i32, f32, |simd, x, y, n| {
+    let mask = simd.first(n);
+    simd.store_masked(y, simd.to_f32(simd.load_i32_masked(x, mask)), mask);
+});
+conversion!(FloatToHalf, f32, u16, |simd, x, y, n| {
+    simd.store_f16(y, simd.load_masked(x, simd.first(n)), n);
+});
+conversion!(FloatToInteger, f32, i32, |simd, x, y, n| {
+    let mask = simd.first(n);
+    simd.store_i32_masked(y, truncate(simd, simd.load_masked(x, mask)), mask);
+});
+conversion!(FloatToUnsignedByte, f32, u8, |simd, x, y, n| {
+    simd.store_u8(y, truncate(simd, simd.load_masked(x, simd.first(n))), n);
+});
+conversion!(FloatToSignedByte, f32, i8, |simd, x, y, n| {
+    simd.store_i8(y, truncate(simd, simd.load_masked(x, simd.first(n))), n);
+});
+
+/// To the integer nearest to zero, saturated; NaN becomes 0.
+#[inline(always)]
+fn truncate<S: Simd>(simd: S, x: S::F32) -> S::I32 {
+    const LIMIT: f32 = (1u32 << 31) as f32;
+    // The largest float below the limit; the bits that it lacks of the largest integer come last.
+    const LARGEST: f32 = 2_147_483_520.0;
+    let zero = simd.splat(0.0);
+    let missing = simd.select(simd.le(simd.splat(LIMIT), x), simd.from_bits(simd.splat_i32(127)), zero);
+    let number = simd.select(simd.eq(x, x), x, zero);
+    let bounded = simd.min(simd.splat(LARGEST), simd.max(simd.splat(-LIMIT), number));
+    let whole = simd.copysign(simd.floor(simd.abs(bounded)), bounded);
+    simd.or_i32(simd.round_to_i32(whole), simd.to_bits(missing))
 }
 
 #[cfg(test)]
@@ -431,6 +481,8 @@ mod tests {
             assert_eq!(words, [1, -1, 300, -300, max, i32::MIN, 0, max, 0]);
             let bytes: Vec<u8> = cast_all(level, F32, &floats, U8);
             assert_eq!(bytes, [1, 0, 255, 0, 255, 0, 0, 255, 0]);
+            let bytes: Vec<i8> = cast_all(level, F32, &floats, I8);
+            assert_eq!(bytes, [1, -1, 127, -128, 127, -128, 0, 127, 0]);
             let bytes: Vec<u8> = cast_all(level, F32, &floats, Bool);
             assert_eq!(bytes, [1, 1, 1, 1, 1, 1, 1, 1, 0]);
             let bytes: Vec<i8> = cast_all(level, I64, &[127i64, 128, -129, 256], I8);

@@ -7,6 +7,15 @@ use optimium_simd::Simd;
 use super::Source;
 use crate::SharedSlice;
 
+/// A function of one vector.
+///
+/// A trait and no closure: a closure cannot be forced to be inlined, and what is not inlined into the
+/// task has none of its instruction set's features.
+pub(crate) trait VectorFunction: Copy {
+    /// Lane by lane.
+    fn apply<S: Simd>(self, simd: S, x: S::F32) -> S::F32;
+}
+
 /// A run of elements to be mapped; both may be the same memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Map {
@@ -27,20 +36,23 @@ impl Map {
         Map { x, y, length: range.len() }
     }
 
-    /// `y = f(x)`
+    /// `y = function(x)`
     #[inline(always)]
-    pub(crate) fn run<S: Simd>(self, simd: S, f: impl Fn(S::F32) -> S::F32) {
+    pub(crate) fn run<S: Simd>(self, simd: S, function: impl VectorFunction) {
         let Map { x, y, length } = self;
         let mut i = 0;
         while i + S::LANES <= length {
             // SAFETY: LANES elements from i on are in bounds, by the promise at `new`.
-            unsafe { simd.store(y.add(i), f(simd.load(x.add(i)))) };
+            unsafe { simd.store(y.add(i), function.apply(simd, simd.load(x.add(i)))) };
             i += S::LANES;
         }
         if i < length {
             let mask = simd.first(length - i);
             // SAFETY: the mask selects the elements that are left.
-            unsafe { simd.store_masked(y.add(i), f(simd.load_masked(x.add(i), mask)), mask) };
+            unsafe {
+                let last = function.apply(simd, simd.load_masked(x.add(i), mask));
+                simd.store_masked(y.add(i), last, mask);
+            }
         }
     }
 }

@@ -10,16 +10,12 @@ mod select;
 mod source;
 mod unary;
 
-pub(crate) use map::Map;
-pub(crate) use scalar::erf_f64;
-pub use binary::{
-    Binary, Bitwise, Comparison, Logical, binary, binary_f32, bitwise, compare, logical,
-};
+pub use binary::{Binary, Bitwise, Comparison, Logical, binary, binary_f32, bitwise, compare, logical};
 pub use broadcast::{Broadcast, broadcast_strides};
 pub use cast::{ElementKind, cast};
+pub(crate) use map::{Map, VectorFunction};
 pub use number::{Bits, Number};
+pub(crate) use scalar::erf_f64;
 pub use select::select;
 pub use source::Source;
-pub use unary::{
-    Unary, bitwise_not, is_infinite, is_nan, logical_not, unary_f32, unary_f64, unary_integer,
-};
+pub use unary::{Unary, bitwise_not, is_infinite, is_nan, logical_not, unary_f32, unary_f64, unary_integer};

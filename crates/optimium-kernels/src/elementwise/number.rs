@@ -158,7 +158,11 @@ macro_rules! integer_number {
                     Err(_) if self == 1 => 1,
                     // The powers of minus one, the only other base whose inverse is an integer.
                     Err(_) if self == Self::ZERO.wrapping_sub(1) => {
-                        if other % 2 == 0 { 1 } else { self }
+                        if other % 2 == 0 {
+                            1
+                        } else {
+                            self
+                        }
                     }
                     Err(_) => 0,
                 }
@@ -293,12 +297,14 @@ mod tests {
         assert_eq!(Number::div(i8::MIN, -1), i8::MIN);
         assert_eq!([(-7i32).modulo(3), 7i32.modulo(-3), 6i32.modulo(-3), 5i32.modulo(0)], [2, -2, 0, 0]);
         assert_eq!([(-7i32).remainder(3), 7i32.remainder(-3)], [-1, 1]);
-        assert_eq!([2i64.power(10), (-2i64).power(3), 2i64.power(-1), (-1i64).power(-3), 0i64.power(0)], [
-            1024, -8, 0, -1, 1
-        ]);
-        assert_eq!([1u8.shift_left(7), 1u8.shift_left(8), 0x80u8.shift_right(7), 0x80u8.shift_right(9)], [
-            0x80, 0, 1, 0
-        ]);
+        assert_eq!(
+            [2i64.power(10), (-2i64).power(3), 2i64.power(-1), (-1i64).power(-3), 0i64.power(0)],
+            [1024, -8, 0, -1, 1]
+        );
+        assert_eq!(
+            [1u8.shift_left(7), 1u8.shift_left(8), 0x80u8.shift_right(7), 0x80u8.shift_right(9)],
+            [0x80, 0, 1, 0]
+        );
         assert_eq!([(-5i32).signum_or_zero(), 0i32.signum_or_zero(), 5i32.signum_or_zero()], [-1, 0, 1]);
     }
 

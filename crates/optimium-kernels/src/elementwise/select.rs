@@ -23,7 +23,7 @@ pub fn select<'a, T: Copy + 'a>(
     broadcast.check(0, condition, y);
     broadcast.check(1, a, y);
     broadcast.check(2, b, y);
-    broadcast.for_each_plane(part.range_of_granules(broadcast.len(), 64), |plane| {
+    for plane in broadcast.planes(part.range_of_granules(broadcast.len(), 64)) {
         for row in 0..plane.rows {
             let offset = |k: usize| plane.offsets[k] + row * plane.row_strides[k];
             // SAFETY: the plane lies in the operands and in the output, whose lengths were checked,
@@ -43,7 +43,7 @@ pub fn select<'a, T: Copy + 'a>(
                 }
             }
         }
-    });
+    }
 }
 
 /// # Safety
@@ -87,7 +87,11 @@ mod tests {
             let at = |i: usize, s: [usize; 3]| i / 20 * s[0] + i / 5 % 4 * s[1] + i % 5 * s[2];
             let expected: Vec<u64> = (0..60)
                 .map(|i| {
-                    if condition[at(i, strides[0])] != 0 { a[at(i, strides[1])] } else { b[at(i, strides[2])] }
+                    if condition[at(i, strides[0])] != 0 {
+                        a[at(i, strides[1])]
+                    } else {
+                        b[at(i, strides[2])]
+                    }
                 })
                 .collect();
             for count in 1..4 {

@@ -2,7 +2,7 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use super::{Bits, Map, Number, Source, scalar};
+use super::{Bits, Map, Number, Source, VectorFunction, scalar};
 use crate::math;
 use crate::{Part, SharedSlice};
 
@@ -192,23 +192,48 @@ impl SimdTask for UnaryTask<'_, '_> {
         let range = self.part.range_of_granules(self.y.len(), 64);
         // SAFETY: the lengths were found equal, and the range is this part's own.
         let map = unsafe { Map::new(self.x, self.y, range) };
+        // Each function has its own loop, without the choice inside.
         match self.op {
-            Unary::Abs => map.run(simd, |x| simd.abs(x)),
-            Unary::Neg => map.run(simd, |x| simd.neg(x)),
-            Unary::Exp => map.run(simd, |x| math::exp(simd, x)),
-            Unary::Log => map.run(simd, |x| math::log(simd, x)),
-            Unary::Sqrt => map.run(simd, |x| simd.sqrt(x)),
-            Unary::Reciprocal => map.run(simd, |x| simd.div(simd.splat(1.0), x)),
-            Unary::Floor => map.run(simd, |x| simd.floor(x)),
-            Unary::Ceil => map.run(simd, |x| simd.neg(simd.floor(simd.neg(x)))),
-            Unary::Round => map.run(simd, |x| simd.round(x)),
-            Unary::Sign => map.run(simd, |x| sign(simd, x)),
-            Unary::Erf => map.run(simd, |x| math::erf(simd, x)),
-            Unary::Sin => map.run(simd, |x| math::sin(simd, x)),
-            Unary::Cos => map.run(simd, |x| math::cos(simd, x)),
-            Unary::Tanh => map.run(simd, |x| math::tanh(simd, x)),
+            Unary::Abs => map.run(simd, Unary::Abs),
+            Unary::Neg => map.run(simd, Unary::Neg),
+            Unary::Exp => map.run(simd, Unary::Exp),
+            Unary::Log => map.run(simd, Unary::Log),
+            Unary::Sqrt => map.run(simd, Unary::Sqrt),
+            Unary::Reciprocal => map.run(simd, Unary::Reciprocal),
+            Unary::Floor => map.run(simd, Unary::Floor),
+            Unary::Ceil => map.run(simd, Unary::Ceil),
+            Unary::Round => map.run(simd, Unary::Round),
+            Unary::Sign => map.run(simd, Unary::Sign),
+            Unary::Erf => map.run(simd, Unary::Erf),
+            Unary::Sin => map.run(simd, Unary::Sin),
+            Unary::Cos => map.run(simd, Unary::Cos),
+            Unary::Tanh => map.run(simd, Unary::Tanh),
             // Not reached: `has_vector_form` sends the others elsewhere.
             _ => {}
+        }
+    }
+}
+
+impl VectorFunction for Unary {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::F32) -> S::F32 {
+        match self {
+            Unary::Abs => simd.abs(x),
+            Unary::Neg => simd.neg(x),
+            Unary::Exp => math::exp(simd, x),
+            Unary::Log => math::log(simd, x),
+            Unary::Sqrt => simd.sqrt(x),
+            Unary::Reciprocal => simd.div(simd.splat(1.0), x),
+            Unary::Floor => simd.floor(x),
+            Unary::Ceil => simd.neg(simd.floor(simd.neg(x))),
+            Unary::Round => simd.round(x),
+            Unary::Sign => sign(simd, x),
+            Unary::Erf => math::erf(simd, x),
+            Unary::Sin => math::sin(simd, x),
+            Unary::Cos => math::cos(simd, x),
+            Unary::Tanh => math::tanh(simd, x),
+            // Those without a vector form, which do not get here.
+            _ => x,
         }
     }
 }

@@ -3,7 +3,7 @@
 use optimium_simd::Level;
 
 use super::layout::Layout;
-use super::tile::{Tile, effective, strip};
+use super::tile::{Tile, effective};
 
 /// The sizes of a product `C[m,n] = A[m,k] · B[k,n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,17 +31,10 @@ impl std::fmt::Display for Candidate {
     }
 }
 
-/// The ways to compute `problem` at `level`, the cheapest first.
+/// The ways to compute `problem` at `level`, the cheapest first. With AVX-512 those with the shorter vectors of
+/// AVX2 are among them.
 pub fn candidates(level: Level, problem: &Problem) -> Vec<Candidate> {
-    let level = effective(level);
-    let mut all: Vec<Candidate> = Tile::all(level)
-        .map(|tile| {
-            let layout = Layout::new(level, tile, problem.k, problem.n);
-            Candidate { layout, cost: cost(&layout, problem.m.max(1)) }
-        })
-        .collect();
-    all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-    all
+    candidates_on(executes_in_halves(), level, problem)
 }
 
 /// The cheapest layout for `problem` at `level`.
@@ -49,33 +42,112 @@ pub fn pick(level: Level, problem: &Problem) -> Layout {
     candidates(level, problem)[0].layout
 }
 
-/// Cycles to start a tile and to store it, besides those for each of its vectors.
-const TILE_OVERHEAD: f64 = 24.0;
+/// As [`candidates`], for a processor that executes AVX-512 in halves or not.
+fn candidates_on(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candidate> {
+    let level = effective(level);
+    let shorter = (level == Level::Avx512 && Level::Avx2.is_available()).then_some(Level::Avx2);
+    let tiles = |level| Tile::all(level).map(move |tile| Layout::new(level, tile, problem.k, problem.n));
+    let layouts = tiles(level).chain(shorter.into_iter().flat_map(tiles));
+    let candidate = |layout| Candidate { layout, cost: cost(&layout, problem.m.max(1), in_halves) };
+    let mut all: Vec<Candidate> = layouts.map(candidate).collect();
+    all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    all
+}
+
+/// Whether this processor executes an AVX-512 instruction as two of 256 bits, so that vectors of AVX2 lose
+/// nothing: the fourth generation of AMD's Zen, which is family 19h as far as it has AVX-512.
+fn executes_in_halves() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if Level::Avx512.is_available() {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        let version = std::arch::x86_64::__cpuid(1).eax;
+        let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
+        return vendor.ebx.to_le_bytes() == *b"Auth" && family == 0x19;
+    }
+    false
+}
+
+/// Cycles to start a tile, and to find and store each of its rows, besides those for each of its vectors.
+const TILE_OVERHEAD: f64 = 12.0;
+const ROW_OVERHEAD: f64 = 3.0;
+/// Rows whose addresses stay in registers, and what each further one costs.
+const EASY_ROWS: usize = 6;
+const HARD_ROW: f64 = 5.0;
+/// Cycles of a row's load that are not hidden behind arithmetic.
+const ROW_LOAD: f64 = 0.02;
 /// Cycles in which a dependent multiply-add can follow another.
 const LATENCY: f64 = 4.0;
+/// Chains that a single row is summed in.
+const SINGLE_ROW_CHAINS: f64 = 4.0;
 /// Bytes of a panel that stay in the second-level cache beside everything else.
 const PANEL_BYTES: usize = 768 << 10;
+/// What a panel costs that does not.
+const OUTGROWN: f64 = 1.06;
+/// What it costs to need more instructions for the same arithmetic.
+const SHORTER_VECTORS: f64 = 1.03;
 
 /// Cycles for a result of `m` rows.
-fn cost(layout: &Layout, m: usize) -> f64 {
-    (0..layout.panels())
-        .map(|index| {
-            let vectors = layout.panel(index).vectors;
-            let tile = Tile::of_vectors(layout.level, vectors);
-            let strips = m.div_ceil(tile.rows);
-            let (_, tallest) = strip(m, strips, 0);
-            let tall = if m.is_multiple_of(strips) { strips } else { m % strips };
-            let outgrown = layout.k * vectors * layout.lanes() * size_of::<f32>() > PANEL_BYTES;
-            let penalty = if outgrown { 1.06 } else { 1.0 };
-            let of_height = |count: usize, rows: usize| count as f64 * tile_cost(rows, vectors, layout.k) * penalty;
-            of_height(tall, tallest) + of_height(strips - tall, tallest.saturating_sub(1).max(1))
-        })
-        .sum()
+fn cost(layout: &Layout, m: usize, in_halves: bool) -> f64 {
+    let wide = layout.level == Level::Avx512;
+    // Two multiply-adds and two loads a cycle, but one of those that are executed in halves.
+    let unit = if wide && in_halves { 1.0 } else { 0.5 };
+    let latency = if m == 1 { LATENCY / SINGLE_ROW_CHAINS } else { LATENCY };
+    let panel = |index: usize| {
+        let vectors = layout.panel(index).vectors;
+        let strips = m.div_ceil(Tile::of_vectors(layout.level, vectors).rows);
+        let bytes = layout.k * vectors * layout.lanes() * size_of::<f32>();
+        let strip_cost = |rows| tile_cost(rows, vectors, layout.k, unit, latency);
+        // Strips are balanced: all have one of two heights.
+        let taller = m % strips;
+        let strips =
+            taller as f64 * strip_cost(m / strips + 1) + (strips - taller) as f64 * strip_cost(m / strips);
+        strips * if bytes > PANEL_BYTES { OUTGROWN } else { 1.0 }
+    };
+    let panels = layout.panels();
+    let all_but_last = panels.saturating_sub(1) as f64 * if panels > 1 { panel(0) } else { 0.0 };
+    let total = all_but_last + if panels > 0 { panel(panels - 1) } else { 0.0 };
+    total * if wide { 1.0 } else { SHORTER_VECTORS }
 }
 
 /// Cycles for one tile: multiply-adds, loads or latency, whichever bounds it, and the store.
-fn tile_cost(rows: usize, vectors: usize, k: usize) -> f64 {
-    let arithmetic = (rows * vectors) as f64;
-    let loads = vectors as f64 + 0.5 * rows as f64;
-    k as f64 * arithmetic.max(loads).max(LATENCY) + 2.0 * arithmetic + TILE_OVERHEAD
+fn tile_cost(rows: usize, vectors: usize, k: usize, unit: f64, latency: f64) -> f64 {
+    let arithmetic = unit * (rows * vectors) as f64;
+    let loads = unit * vectors as f64 + 0.5 * rows as f64;
+    let step = arithmetic.max(loads).max(latency) + ROW_LOAD * rows as f64;
+    let around =
+        ROW_OVERHEAD * rows as f64 + HARD_ROW * rows.saturating_sub(EASY_ROWS) as f64 + TILE_OVERHEAD;
+    k as f64 * step + 2.0 * arithmetic + around
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimium_testing::each_case;
+
+    #[test]
+    fn usual_products_take_the_expected_tiles() {
+        if !Level::Avx512.is_available() {
+            return;
+        }
+        let cases = [
+            (false, [3136, 64, 576], [4, 16]),
+            (true, [3136, 64, 576], [4, 16]),
+            (false, [12544, 96, 16], [4, 16]),
+            (false, [12544, 24, 96], [2, 16]),
+            (true, [12544, 24, 96], [3, 8]),
+            (true, [12544, 8, 96], [1, 8]),
+            (true, [12544, 32, 96], [2, 16]),
+            (false, [1, 1000, 1280], [4, 16]),
+            (true, [128, 1536, 384], [4, 16]),
+        ];
+        each_case(cases, |&(in_halves, [m, n, k], [vectors, lanes])| {
+            let all = candidates_on(in_halves, Level::Avx512, &Problem { m, n, k });
+            let best = &all[0].layout;
+            let width = best.tile.vectors.min(n.div_ceil(lanes));
+            if (width, best.lanes()) == (vectors, lanes) {
+                return Ok(());
+            }
+            Err(all.iter().map(|candidate| format!("{candidate}; ")).collect())
+        });
+    }
 }

@@ -2,7 +2,8 @@
 
 use optimium_simd::Level;
 
-use super::kernel::{AnyStrips, Strips, Walk};
+use super::kernel::{AnyStrips, Strips};
+use super::lines::Walk;
 
 /// Strips of one height: what they have in common, and how many.
 pub(super) struct Height<'a> {

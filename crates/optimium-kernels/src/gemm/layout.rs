@@ -46,7 +46,7 @@ impl Layout {
 
     /// Number of `f32` elements of the packed form: a multiple of the vector length.
     pub fn len(&self) -> usize {
-        self.n.div_ceil(self.lanes()) * self.lanes() * self.k
+        (self.n.div_ceil(self.lanes()) * self.lanes()).saturating_mul(self.k)
     }
 
     /// Whether the matrix has no element.
@@ -86,7 +86,8 @@ impl Layout {
 
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{} tile, k {}, n {}", self.tile.rows, self.tile.vectors * self.lanes(), self.k, self.n)
+        let (rows, columns) = (self.tile.rows, self.tile.vectors * self.lanes());
+        write!(f, "{rows}x{columns} tile at {}, k {}, n {}", self.level, self.k, self.n)
     }
 }
 

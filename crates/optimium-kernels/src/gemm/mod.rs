@@ -9,7 +9,8 @@
 //! | `tile` | which register tiles there are |
 //! | `choice` | which one a problem takes |
 //! | `layout`, `pack` | the packed form |
-//! | `run`, `dispatch`, `kernel` | the loops, from the outermost to the innermost |
+//! | `run`, `dispatch`, `kernel`, `store` | the loops, from the outermost to the innermost |
+//! | `lines` | where the rows lie |
 //! | `general` | the other number types |
 //!
 //! Convolutions use the same loops: their left rows are gathered from several places of an image.
@@ -19,18 +20,19 @@ mod dispatch;
 mod general;
 mod kernel;
 mod layout;
+mod lines;
 mod pack;
 pub(crate) mod run;
+mod store;
 mod tile;
 
 use optimium_simd::Level;
 
 pub use choice::{Candidate, Problem, candidates, pick};
 pub use general::{Number, matmul_general};
-pub(crate) use kernel::Lines;
 pub use layout::{Layout, PackedMatrix};
+pub(crate) use lines::Lines;
 pub use tile::Tile;
-pub(crate) use tile::effective;
 
 use crate::epilogue::Epilogue;
 use crate::{Part, SharedSlice};
@@ -55,11 +57,13 @@ pub fn gemm(
     c_stride: usize,
     part: Part,
 ) {
-    assert_eq!(effective(level), layout.level, "a matrix packed for another level");
+    assert!(layout.level <= level, "a matrix packed for {} in a product at {level}", layout.level);
     if m == 0 || layout.n == 0 {
         return;
     }
-    let (last_a, last_c) = ((m - 1) * a_stride + layout.k, (m - 1) * c_stride + layout.n);
+    // Strides that overflow are too long for any slice.
+    let end = |stride: usize, columns: usize| (m - 1).saturating_mul(stride).saturating_add(columns);
+    let (last_a, last_c) = (end(a_stride, layout.k), end(c_stride, layout.n));
     assert!(a.len() >= last_a || layout.k == 0, "a left matrix of {} for {m} rows at {a_stride}", a.len());
     assert!(c.len() >= last_c, "a result of {} for {m} rows at {c_stride}", c.len());
     assert!(c_stride >= layout.n || m == 1, "rows of {} overlap at {c_stride}", layout.n);
@@ -82,4 +86,151 @@ pub fn gemm(
     let (rows, panels) = share(part, m, layout.panels());
     // SAFETY: the assertions make all rows lie in their slices; parts have rows or columns of their own.
     unsafe { product.run(rows, panels) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::{Activation, apply_scalar};
+    use crate::epilogue::Residual;
+    use optimium_testing::{Random, Tolerance, compare, each_case};
+
+    /// The operands of a product whose rows have gaps.
+    struct Operands {
+        a: Vec<f32>,
+        b: Vec<f32>,
+        bias: Vec<f32>,
+        residual: Vec<f32>,
+        slope: Vec<f32>,
+    }
+
+    const GAP: usize = 3;
+
+    impl Operands {
+        fn new([m, n, k]: [usize; 3]) -> Operands {
+            let mut random = Random::new((m * 1000 + n * 10 + k) as u64);
+            Operands {
+                a: random.floats(m * (k + GAP)),
+                b: random.floats(k * n),
+                bias: random.floats(n),
+                residual: random.floats(m * (n + GAP)),
+                slope: random.floats(n),
+            }
+        }
+
+        /// Bit 0: bias; bits 1 and 2: no residual, one before or after the activation.
+        fn epilogue(&self, n: usize, flags: usize, activation: Activation) -> Epilogue<'_> {
+            let residual =
+                Residual { data: &self.residual, stride: n + GAP, after_activation: flags >> 1 == 2 };
+            Epilogue {
+                bias: (flags & 1 == 1).then_some(&self.bias[..]),
+                residual: (flags >> 1 != 0).then_some(residual),
+                activation,
+                slope: (activation == Activation::PRelu).then_some(&self.slope[..]),
+            }
+        }
+
+        fn expected(&self, [m, n, k]: [usize; 3], epilogue: &Epilogue) -> Vec<f32> {
+            let mut c = vec![7.0; m * (n + GAP)];
+            for i in 0..m {
+                for j in 0..n {
+                    let product = |p| f64::from(self.a[i * (k + GAP) + p]) * f64::from(self.b[p * n + j]);
+                    let mut sum = (0..k).map(product).sum::<f64>() as f32;
+                    sum += epilogue.bias.map_or(0.0, |bias| bias[j]);
+                    let residual = epilogue.residual.map_or(0.0, |r| r.data[i * r.stride + j]);
+                    let late = epilogue.residual.is_some_and(|r| r.after_activation);
+                    let x = if late { sum } else { sum + residual };
+                    let x = match epilogue.activation {
+                        Activation::PRelu if x < 0.0 => x * self.slope[j],
+                        activation => apply_scalar(activation, x),
+                    };
+                    c[i * (n + GAP) + j] = if late { x + residual } else { x };
+                }
+            }
+            c
+        }
+
+        fn run(&self, sizes: [usize; 3], layout: &Layout, epilogue: &Epilogue, parts: usize) -> Vec<f32> {
+            let [m, n, k] = sizes;
+            let packed = PackedMatrix::new(*layout, &self.b, n, 1);
+            let mut c = vec![7.0; m * (n + GAP)];
+            let shared = SharedSlice::new(&mut c);
+            for index in 0..parts {
+                let part = Part { index, count: parts };
+                let level = layout.level;
+                gemm(level, m, &self.a, k + GAP, layout, &packed.data, epilogue, shared, n + GAP, part);
+            }
+            c
+        }
+    }
+
+    /// Checks every tile of every level, in one and several parts.
+    fn check(sizes: [usize; 3], flags: usize, activation: Activation) -> Result<(), String> {
+        let [_, n, k] = sizes;
+        let operands = Operands::new(sizes);
+        let epilogue = operands.epilogue(n, flags, activation);
+        let expected = operands.expected(sizes, &epilogue);
+        for level in Level::available() {
+            for tile in Tile::all(level) {
+                let layout = Layout::new(level, tile, k, n);
+                let whole = operands.run(sizes, &layout, &epilogue, 1);
+                compare(&whole, &expected, Tolerance::dot(k))
+                    .map_err(|e| format!("{level}, {layout}: {e}"))?;
+                for parts in [2, 3] {
+                    compare(&operands.run(sizes, &layout, &epilogue, parts), &whole, Tolerance::Exact)
+                        .map_err(|e| format!("{level}, {layout}, {parts} parts: {e}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn products_of_all_shapes_at_all_levels() {
+        let shapes = [1, 2, 3, 5, 6, 7, 9, 12, 13, 25, 49].into_iter().flat_map(|m| {
+            [1, 3, 4, 15, 16, 17, 31, 32, 48, 63, 64, 65, 80, 130]
+                .into_iter()
+                .map(move |n| [m, n, 11 + m % 7])
+        });
+        let deep =
+            [[1, 64, 1], [1, 100, 5], [3, 70, 300], [130, 40, 64], [700, 33, 500], [0, 5, 5], [5, 0, 5]];
+        each_case(shapes.chain(deep).chain([[5, 20, 0]]), |&sizes| check(sizes, 1, Activation::Relu));
+    }
+
+    #[test]
+    fn epilogues_of_all_kinds() {
+        let activations = [
+            Activation::None,
+            Activation::Relu,
+            Activation::Clip { low: -0.5, high: 0.75 },
+            Activation::LeakyRelu { alpha: 0.1 },
+            Activation::PRelu,
+            Activation::Sigmoid,
+            Activation::HardSwish,
+            Activation::Gelu,
+        ];
+        let cases =
+            activations.into_iter().flat_map(|activation| (0..6).map(move |flags| (activation, flags)));
+        each_case(cases, |&(activation, flags)| {
+            check([7, 37, 9], flags, activation)?;
+            check([101, 70, 9], flags, activation)
+        });
+    }
+
+    #[test]
+    fn clamps_let_nan_through() {
+        each_case(Level::available(), |&level| {
+            let layout = pick(level, &Problem { m: 1, n: 1, k: 2 });
+            let packed = PackedMatrix::new(layout, &[1.0, 1.0], 1, 1);
+            for activation in [Activation::Relu, Activation::Clip { low: 0.0, high: 6.0 }] {
+                let epilogue = Epilogue { activation, ..Epilogue::default() };
+                let mut c = [0.0];
+                let shared = SharedSlice::new(&mut c);
+                let a = [f32::NAN, 1.0];
+                gemm(level, 1, &a, 2, &layout, &packed.data, &epilogue, shared, 1, Part::WHOLE);
+                compare(&c, &[f32::NAN], Tolerance::Exact)?;
+            }
+            Ok(())
+        });
+    }
 }

@@ -19,7 +19,8 @@ pub(super) fn pack(
     if layout.is_empty() {
         return;
     }
-    let last = (layout.k - 1) * row_stride + (layout.n - 1) * column_stride;
+    let last_row = (layout.k - 1).saturating_mul(row_stride);
+    let last = last_row.saturating_add((layout.n - 1).saturating_mul(column_stride));
     assert!(last < b.len(), "a {}x{} matrix does not fit into {} elements", layout.k, layout.n, b.len());
     assert!(out.len() >= layout.len(), "{} elements for {layout}", out.len());
     let rows = part.range_of_granules(layout.k, layout.lanes());
@@ -89,7 +90,9 @@ impl Pack<'_> {
                     assert!(source.len() > (columns - 1) * self.column_stride + depth - 1);
                     assert!(target.len() >= (depth - 1) * width + S::LANES);
                     // SAFETY: both blocks lie in their slices, as just asserted.
-                    unsafe { simd.transpose(source.as_ptr(), self.column_stride, target.as_mut_ptr(), width) };
+                    unsafe {
+                        simd.transpose(source.as_ptr(), self.column_stride, target.as_mut_ptr(), width)
+                    };
                 } else {
                     self.gather(source, target, [depth, columns], width, S::LANES);
                 }
@@ -110,8 +113,58 @@ impl Pack<'_> {
     ) {
         for i in 0..depth {
             for (j, element) in target[i * width..][..lanes].iter_mut().enumerate() {
-                *element = if j < columns { source[i * self.row_stride + j * self.column_stride] } else { 0.0 };
+                *element =
+                    if j < columns { source[i * self.row_stride + j * self.column_stride] } else { 0.0 };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile::Tile;
+    use super::*;
+    use crate::AlignedVec;
+    use optimium_simd::Level;
+    use optimium_testing::{Random, Tolerance, compare, each_case};
+
+    /// The packed form by its definition.
+    fn expected(layout: &Layout, b: &[f32], strides: [usize; 2]) -> Vec<f32> {
+        let mut out = Vec::new();
+        for panel in (0..layout.panels()).map(|index| layout.panel(index)) {
+            for k in 0..layout.k {
+                let element = |j| {
+                    if j < panel.columns { b[k * strides[0] + (panel.column + j) * strides[1]] } else { 0.0 }
+                };
+                out.extend((0..panel.vectors * layout.lanes()).map(element));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn all_strides_and_parts_give_the_same_panels() {
+        let sizes = [[1, 1], [3, 5], [16, 16], [17, 33], [40, 64], [33, 65], [64, 100], [0, 4], [4, 0]];
+        each_case(sizes, |&[k, n]| {
+            for strides in [[n + 2, 1], [1, k + 1], [2 * n + 1, 2], [n, 1]] {
+                let b = Random::new(1).floats((k.max(1) - 1) * strides[0] + n.max(1) * strides[1] + k);
+                for level in Level::available() {
+                    for tile in Tile::all(level) {
+                        let layout = Layout::new(level, tile, k, n);
+                        for count in 1..=3 {
+                            let mut out = AlignedVec::zeroed(layout.len());
+                            out.fill(f32::NAN);
+                            let shared = SharedSlice::new(&mut out);
+                            for index in 0..count {
+                                layout.pack(&b, strides[0], strides[1], shared, Part { index, count });
+                            }
+                            compare(&out, &expected(&layout, &b, strides), Tolerance::Exact)
+                                .map_err(|e| format!("{layout}, strides {strides:?}, {count} parts: {e}"))?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        });
     }
 }

@@ -6,11 +6,13 @@ use std::ptr::null;
 use optimium_simd::{Simd, SimdTask};
 
 use super::dispatch::{self, Height};
-use super::kernel::{AnyStrips, Finish, LINE, Lines};
+use super::kernel::{AnyStrips, LINE};
 use super::layout::{Layout, Panel};
+use super::lines::Lines;
+use super::store::Finish;
 use super::tile::{Tile, strip};
 use crate::Part;
-use crate::epilogue::{Epilogue, finish_row};
+use crate::epilogue::{Cheap, Epilogue, finish_row};
 
 /// A product whose left rows may lie anywhere: the common form of matrix products and convolutions.
 ///
@@ -53,8 +55,14 @@ impl Product<'_> {
     /// For all these rows, the left pieces are readable at `a`; the result's columns are writable at `c`, by
     /// this call alone; the epilogue is checked for them.
     pub(crate) unsafe fn run(&self, rows: Range<usize>, panels: Range<usize>) {
-        assert_eq!(self.layout.k, self.runs.len() * self.run_length, "the runs make no row of {}", self.layout);
+        assert_eq!(
+            self.layout.k,
+            self.runs.len() * self.run_length,
+            "the runs make no row of {}",
+            self.layout
+        );
         assert!(self.packed.len() >= self.layout.len(), "{} elements for {}", self.packed.len(), self.layout);
+        assert!(self.layout.level.is_available(), "this machine lacks {}", self.layout.level);
         let block_rows = (BLOCK_BYTES / (size_of::<f32>() * self.row_len.max(1))).max(BLOCK_ROWS);
         let blocks = rows.len().div_ceil(block_rows);
         for block in 0..blocks {
@@ -75,13 +83,14 @@ impl Product<'_> {
     /// As for [`run`](Product::run).
     unsafe fn panel(&self, first: usize, count: usize, panel: Panel, next: Option<Panel>) {
         let tile = Tile::of_vectors(self.layout.level, panel.vectors);
-        let chunk_rows = if self.epilogue.clamp().is_some() { count } else { SECOND_PASS_ROWS };
+        let one_pass = self.epilogue.cheap().is_some();
+        let chunk_rows = if one_pass { count } else { SECOND_PASS_ROWS };
         let mut strips = self.strips(panel, next);
         for chunk in 0..count.div_ceil(chunk_rows) {
             let (start, rows) = strip(count, count.div_ceil(chunk_rows), chunk);
             // SAFETY: forwarded.
             unsafe { self.chunk(&mut strips, tile, first + start, rows) };
-            if self.epilogue.clamp().is_none() {
+            if !one_pass {
                 let columns = self.column + panel.column..self.column + panel.column + panel.columns;
                 let task = SecondPass { product: self, rows: first + start..first + start + rows, columns };
                 self.layout.level.run(task);
@@ -111,16 +120,20 @@ impl Product<'_> {
     fn strips(&self, panel: Panel, next: Option<Panel>) -> AnyStrips<'_> {
         let column = self.column + panel.column;
         let at = |panel: Panel| self.packed[panel.offset..].as_ptr();
-        let (low, high) = self.epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        // The second pass adds the residual where there is one.
-        let residual = self.epilogue.residual.filter(|_| self.epilogue.clamp().is_some());
+        let cheap = self.epilogue.cheap();
+        // Where there is a second pass, that adds the residual.
+        let residual = self.epilogue.residual.filter(|_| cheap.is_some());
+        let activation = match cheap {
+            Some(Cheap::Slopes(slopes)) => Cheap::Slopes(&slopes[column..]),
+            Some(other) => other,
+            None => Cheap::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY },
+        };
         let finish = Finish {
             bias: self.epilogue.bias.map_or(null(), |bias| bias[column..].as_ptr()),
             residual: residual.map_or(null(), |residual| residual.data[column..].as_ptr()),
             residual_stride: residual.map_or(0, |residual| residual.stride),
             residual_last: residual.is_some_and(|residual| residual.after_activation),
-            low,
-            high,
+            activation,
         };
         let lanes = self.layout.lanes();
         AnyStrips {
@@ -161,11 +174,21 @@ impl SimdTask for SecondPass<'_> {
     }
 }
 
-/// This part's rows and panels of a product of `m` rows and `panels` panels: cut by columns where there are
-/// few rows, so that each worker reads its own weights alone, and by rows otherwise.
-pub(crate) fn share(part: Part, m: usize, panels: usize) -> (Range<usize>, Range<usize>) {
+/// Whether `parts` workers should divide the panels of a product of `m` rows among them, and not the rows: where
+/// there are few rows, so that each worker reads its own weights alone.
+pub(crate) fn divides_panels(parts: usize, m: usize, panels: usize) -> bool {
     const FEW_ROWS: usize = 64;
-    let largest = |n: usize| n.div_ceil(part.count) as f64 / n.max(1) as f64;
-    let few = m <= FEW_ROWS && largest(panels) <= 1.25 / part.count as f64;
-    if few || largest(panels) < largest(m) { (0..m, part.range(panels)) } else { (part.range(m), 0..panels) }
+    const TOLERATED_IMBALANCE: f64 = 1.25;
+    let largest = |n: usize| n.div_ceil(parts) as f64 / n.max(1) as f64;
+    let balanced = largest(panels) * parts as f64 <= TOLERATED_IMBALANCE;
+    (m <= FEW_ROWS && balanced) || largest(panels) < largest(m)
+}
+
+/// This part's rows and panels of a product of `m` rows and `panels` panels.
+pub(crate) fn share(part: Part, m: usize, panels: usize) -> (Range<usize>, Range<usize>) {
+    if divides_panels(part.count, m, panels) {
+        (0..m, part.range(panels))
+    } else {
+        (part.range(m), 0..panels)
+    }
 }

@@ -3,9 +3,9 @@
 use optimium_simd::{Level, Simd, SimdTask};
 
 /// Rows of the destination that one call of [`copy_plane`] should write, for rows of that many elements:
-/// a cache line of four-byte elements of the source, or many where the rows are as short as pixels.
+/// a few cache lines of the source, or many where the rows are as short as pixels.
 pub(super) fn strip(across: usize) -> usize {
-    if across <= 4 { 1024 } else { 16 }
+    if across <= 4 { 1024 } else { 64 }
 }
 
 /// One axis of elements; steps in bytes.
@@ -118,8 +118,8 @@ pub(super) unsafe fn copy_plane(level: Level, unit: usize, from: *const u8, to: 
 
 /// Whether addresses and steps are whole words, and the steps forward.
 fn in_words(from: *const u8, to: *const u8, plane: Plane) -> bool {
-    from.addr() % 4 == 0
-        && to.addr() % 4 == 0
+    from.addr().is_multiple_of(4)
+        && to.addr().is_multiple_of(4)
         && [plane.source, plane.destination].iter().all(|&step| step > 0 && step % 4 == 0)
 }
 
@@ -139,8 +139,7 @@ unsafe fn blocks<T: Copy>(from: *const u8, to: *mut u8, plane: Plane) {
                 const BLOCK: usize = 64;
                 for first in (0..plane.across).step_by(BLOCK) {
                     let count = BLOCK.min(plane.across - first);
-                    let lanes =
-                        Lanes { count, source: plane.source, destination: size_of::<T>() as isize };
+                    let lanes = Lanes { count, source: plane.source, destination: size_of::<T>() as isize };
                     for row in 0..plane.along {
                         let from = from.offset(first as isize * plane.source).cast::<T>().add(row);
                         let to = to.offset(row as isize * plane.destination).cast::<T>().add(first);

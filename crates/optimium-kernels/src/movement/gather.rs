@@ -1,7 +1,7 @@
 //! Elements picked by index tensors.
 
 use super::copy_loops::copy_run;
-use super::index::{Index, IndexOutOfRange, position};
+use super::index::{Index, IndexOutOfRange, has_size, position};
 use crate::{Part, SharedSlice};
 
 /// `destination[a.., i.., b..] = source[a.., indices[i..], b..]`, the picked axis being `axis`.
@@ -25,8 +25,11 @@ pub fn gather<I: Index>(
     let outer: usize = shape[..axis].iter().product();
     let size = shape[axis];
     let bytes = shape[axis + 1..].iter().product::<usize>() * element_size;
-    assert_eq!(source.len(), outer * size * bytes, "source of {shape:?}, {element_size} bytes an element");
-    assert_eq!(destination.len(), outer * indices.len() * bytes, "destination of a gather");
+    assert!(
+        has_size(source.len(), shape, element_size),
+        "source of {shape:?}, {element_size} bytes an element"
+    );
+    assert!(has_size(destination.len(), &[outer, indices.len()], bytes), "destination of a gather");
     let rows = part.range(outer * indices.len());
     let mut row = rows.start;
     while row < rows.end {
@@ -65,9 +68,9 @@ pub fn gather_elements<I: Index>(
     part: Part,
 ) -> Result<(), IndexOutOfRange> {
     let lines = ElementLines::new(shape, index_shape, axis);
-    assert_eq!(source.len(), shape.iter().product::<usize>() * element_size, "source of {shape:?}");
-    assert_eq!(indices.len(), index_shape.iter().product::<usize>(), "indices of {index_shape:?}");
-    assert_eq!(destination.len(), indices.len() * element_size, "destination of {index_shape:?}");
+    assert!(has_size(source.len(), shape, element_size), "source of {shape:?}");
+    assert!(has_size(indices.len(), index_shape, 1), "indices of {index_shape:?}");
+    assert!(has_size(destination.len(), index_shape, element_size), "destination of {index_shape:?}");
     for i in part.range(indices.len()) {
         let at = lines.element(i, position(indices[i], shape[axis])?);
         // SAFETY: `element` gives a position of the source, and element `i` is this part's.
@@ -105,9 +108,9 @@ pub fn gather_nd<I: Index>(
     let batch: usize = lead[..batch_axes].iter().product();
     let each: usize = lead[batch_axes..].iter().product();
     let batch_size: usize = named.iter().product();
-    assert_eq!(source.len(), batch * batch_size * bytes, "source of {shape:?}");
-    assert_eq!(indices.len(), batch * each * length, "indices of {index_shape:?}");
-    assert_eq!(destination.len(), batch * each * bytes, "destination of a gather");
+    assert!(has_size(source.len(), shape, element_size), "source of {shape:?}");
+    assert!(has_size(indices.len(), index_shape, 1), "indices of {index_shape:?}");
+    assert!(has_size(destination.len(), lead, bytes), "destination of a gather");
     for row in part.range(batch * each) {
         let at = row / each * batch_size + block_position(&indices[row * length..][..length], named)?;
         // SAFETY: `at` is below `batch * batch_size`, `row` below the destination's rows; sizes were checked.
@@ -161,5 +164,71 @@ impl<'a> ElementLines<'a> {
             }
         }
         at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `work` with one to three parts and checks that the results are `expected`.
+    fn check(expected: &[u8], work: impl Fn(SharedSlice<'_, u8>, Part) -> Result<(), IndexOutOfRange>) {
+        for count in 1..4 {
+            let mut y = vec![0; expected.len()];
+            for index in 0..count {
+                work(SharedSlice::new(&mut y), Part { index, count }).unwrap();
+            }
+            assert_eq!(y, expected, "{count} parts");
+        }
+    }
+
+    #[test]
+    fn rows_and_columns() {
+        let x: Vec<u8> = (0..24).collect();
+        for (shape, axis) in [([4, 3, 2], 0), ([4, 3, 2], 1), ([2, 3, 4], 2), ([24, 1, 1], 0)] {
+            let indices = [1i64, -1, 0, 0];
+            let inner: usize = shape[axis + 1..].iter().product();
+            let outer: usize = shape[..axis].iter().product();
+            let mut expected = Vec::new();
+            for block in 0..outer {
+                for index in indices {
+                    let at = index.rem_euclid(shape[axis] as i64) as usize;
+                    let first = (block * shape[axis] + at.min(shape[axis] - 1)) * inner;
+                    expected.extend_from_slice(&x[first..first + inner]);
+                }
+            }
+            if shape[axis] > 1 {
+                check(&expected, |y, part| gather(&x, &shape, axis, &indices, 1, y, part));
+            }
+        }
+        check(&[], |y, part| gather(&x, &[4, 6], 0, &[] as &[i32], 1, y, part));
+    }
+
+    #[test]
+    fn elements_and_blocks() {
+        let x: Vec<u8> = (0..12).collect();
+        let indices = [2i32, 0, -1, 1];
+        check(&[8, 1, 8, 5], |y, part| gather_elements(&x, &[3, 4], 0, &indices, &[2, 2], 1, y, part));
+        check(&[2, 0, 7, 5], |y, part| gather_elements(&x, &[3, 4], 1, &indices, &[2, 2], 1, y, part));
+        check(&[8, 3], |y, part| gather_nd(&x, &[3, 4], 0, &[2i64, 0, 0, -1], &[2, 2], 1, y, part));
+        check(&[4, 5, 6, 7], |y, part| gather_nd(&x, &[3, 4], 0, &[1i64], &[1, 1], 1, y, part));
+        check(&[1, 6, 8], |y, part| gather_nd(&x, &[3, 4], 1, &[1i64, 2, 0], &[3, 1], 1, y, part));
+    }
+
+    #[test]
+    fn wrong_indices_are_errors() {
+        let x = [0u8; 12];
+        let mut y = [0u8; 12];
+        let y = SharedSlice::new(&mut y);
+        // SAFETY: only one slice is used at a time.
+        let out = |n| SharedSlice::new(unsafe { y.slice(0..n) });
+        for index in [3, -4, i64::MIN, i64::MAX] {
+            let error = Err(IndexOutOfRange { index, size: 3 });
+            assert_eq!(gather(&x, &[3, 4], 0, &[index], 1, out(4), Part::WHOLE), error);
+            assert_eq!(gather_elements(&x, &[3, 4], 0, &[index], &[1, 1], 1, out(1), Part::WHOLE), error);
+            assert_eq!(gather_nd(&x, &[3, 4], 0, &[index, 0], &[1, 2], 1, out(1), Part::WHOLE), error);
+        }
+        let error = Err(IndexOutOfRange { index: 0, size: 0 });
+        assert_eq!(gather(&[], &[0, 4], 0, &[0i64], 1, out(4), Part::WHOLE), error);
     }
 }

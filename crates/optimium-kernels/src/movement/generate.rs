@@ -114,3 +114,58 @@ pub fn one_hot<T: Copy, I: Index>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The result of `work` with one to three parts, which must agree.
+    fn parts<T: Copy + PartialEq + std::fmt::Debug>(
+        empty: T,
+        length: usize,
+        work: impl Fn(SharedSlice<'_, T>, Part),
+    ) -> Vec<T> {
+        let results = [1, 2, 3].map(|count| {
+            let mut y = vec![empty; length];
+            for index in 0..count {
+                work(SharedSlice::new(&mut y), Part { index, count });
+            }
+            y
+        });
+        assert!(results[0] == results[1] && results[0] == results[2]);
+        results[0].clone()
+    }
+
+    #[test]
+    fn ranges_and_fills() {
+        assert_eq!(parts(0.0, 4, |y, part| range(1.0f32, -0.5, y, part)), [1.0, 0.5, 0.0, -0.5]);
+        assert_eq!(parts(0.0, 2, |y, part| range(1.0f64, 2.0, y, part)), [1.0, 3.0]);
+        assert_eq!(parts(0, 3, |y, part| range(5i16, -3, y, part)), [5, 2, -1]);
+        assert_eq!(parts(0, 3, |y, part| range(5i32, 3, y, part)), [5, 8, 11]);
+        assert_eq!(parts(0, 0, |y, part| range(5i64, 3, y, part)), []);
+        assert_eq!(parts(0, 200, |y, part| fill(7u8, y, part)), [7; 200]);
+    }
+
+    #[test]
+    fn identities() {
+        let eye = |rows, columns, k| {
+            parts(9u8, rows * columns, |y, part| eye_like(rows, columns, k, 0, 1, y, part))
+        };
+        assert_eq!(eye(2, 3, 0), [1, 0, 0, 0, 1, 0]);
+        assert_eq!(eye(2, 3, 2), [0, 0, 1, 0, 0, 0]);
+        assert_eq!(eye(2, 3, -1), [0, 0, 0, 1, 0, 0]);
+        assert_eq!(eye(2, 2, i64::MIN), [0; 4]);
+        assert_eq!(eye(0, 2, 0), []);
+    }
+
+    #[test]
+    fn one_hot_axes() {
+        let hot = |indices: &[i64], outer, inner| {
+            parts(9u8, outer * 3 * inner, |y, part| one_hot(indices, outer, 3, inner, 0, 1, y, part))
+        };
+        assert_eq!(hot(&[1, -1], 2, 1), [0, 1, 0, 0, 0, 1]);
+        assert_eq!(hot(&[1, -1], 1, 2), [0, 0, 1, 0, 0, 1]);
+        assert_eq!(hot(&[3, -4], 2, 1), [0; 6]);
+        assert_eq!(hot(&[], 0, 2), []);
+    }
+}

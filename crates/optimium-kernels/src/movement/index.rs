@@ -39,6 +39,14 @@ impl Index for i32 {
     }
 }
 
+/// Whether a tensor of that shape, its elements counted `each`, has `length`; never where the product
+/// overflows.
+pub(super) fn has_size(length: usize, shape: &[usize], each: usize) -> bool {
+    let zero = each == 0 || shape.contains(&0);
+    let product = shape.iter().try_fold(each, |product, &size| product.checked_mul(size));
+    if zero { length == 0 } else { product == Some(length) }
+}
+
 /// The position that `index` means on an axis of `size` elements; negative ones count from the end.
 #[inline(always)]
 pub(super) fn position<I: Index>(index: I, size: usize) -> Result<usize, IndexOutOfRange> {

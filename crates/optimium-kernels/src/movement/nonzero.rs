@@ -27,3 +27,19 @@ pub fn nonzero<T: Copy + Default + PartialEq>(x: &[T], shape: &[usize], destinat
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_by_axis() {
+        let x = [0.0, 1.0, f32::NAN, -0.0, 0.0, 2.0];
+        assert_eq!(count_nonzero(&x), 3);
+        let mut y = [0; 6];
+        nonzero(&x, &[2, 3], SharedSlice::new(&mut y));
+        assert_eq!(y, [0, 0, 1, 1, 2, 2]);
+        nonzero(&[0u8; 0], &[0, 3], SharedSlice::new(&mut []));
+        nonzero(&[5i64], &[], SharedSlice::new(&mut []));
+    }
+}

@@ -49,9 +49,14 @@ impl Pad {
     /// Where the counts are not one an axis, a result would have a negative size, or an empty axis is
     /// padded with elements that it does not have.
     pub fn new(shape: &[usize], begin: &[isize], end: &[isize], mode: PadMode, element_size: usize) -> Pad {
-        assert!(begin.len() == shape.len() && end.len() == shape.len(), "pads {begin:?} {end:?} of {shape:?}");
+        assert!(
+            begin.len() == shape.len() && end.len() == shape.len(),
+            "pads {begin:?} {end:?} of {shape:?}"
+        );
         let result: Vec<usize> = (0..shape.len())
-            .map(|axis| usize::try_from(shape[axis] as isize + begin[axis] + end[axis]).expect("a negative size"))
+            .map(|axis| {
+                usize::try_from(shape[axis] as isize + begin[axis] + end[axis]).expect("a negative size")
+            })
             .collect();
         let mut pad = Pad { copies: Vec::new(), element_size };
         if result.contains(&0) {
@@ -70,7 +75,8 @@ impl Pad {
         let (mut from, mut size) = (vec![0usize; shape.len()], result.to_vec());
         for axis in 0..shape.len() {
             let low = begin[axis].max(0).min(result[axis] as isize) as usize;
-            let high = (begin[axis] + shape[axis] as isize).clamp(low as isize, result[axis] as isize) as usize;
+            let high =
+                (begin[axis] + shape[axis] as isize).clamp(low as isize, result[axis] as isize) as usize;
             for (first, end) in [(0, low), (high, result[axis])] {
                 let (mut slab_from, mut slab) = (from.clone(), size.clone());
                 (slab_from[axis], slab[axis]) = (first, end - first);
@@ -173,5 +179,72 @@ fn source_position(i: isize, size: isize, mode: PadMode) -> isize {
             let i = i.rem_euclid(period);
             i.min((period - i).min(size - 1)).max(0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimium_testing::each_case;
+
+    #[test]
+    fn modes_and_signs() {
+        let shapes: [(&[usize], &[isize], &[isize]); 8] = [
+            (&[5], &[2], &[3]),
+            (&[5], &[-1], &[2]),
+            (&[4, 5], &[1, 2], &[2, 0]),
+            (&[4, 5], &[-1, 3], &[-2, -3]),
+            (&[4, 5], &[-4, 0], &[1, 0]),
+            (&[2, 3, 4, 3], &[0, 1, 1, 0], &[0, 1, 2, 0]),
+            (&[3, 1], &[2, 0], &[7, 0]),
+            (&[2, 3], &[-2, 0], &[0, 0]),
+        ];
+        let modes = [PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap];
+        let cases = shapes.iter().flat_map(|&(s, b, e)| modes.map(|mode| (s, b, e, mode)));
+        each_case(cases, |&(shape, begin, end, mode)| {
+            let x: Vec<u8> = (1..=shape.iter().product::<usize>() as u8).collect();
+            let result: Vec<usize> =
+                (0..shape.len()).map(|i| (shape[i] as isize + begin[i] + end[i]) as usize).collect();
+            let expected: Vec<u8> = (0..result.iter().product())
+                .map(|i| {
+                    let (mut rest, mut at, mut stride, mut inside) = (i, 0, 1, true);
+                    for axis in (0..shape.len()).rev() {
+                        let size = shape[axis] as isize;
+                        let position = (rest % result[axis]) as isize - begin[axis];
+                        rest /= result[axis];
+                        inside &= mode != PadMode::Constant || (0..size).contains(&position);
+                        at += naive_position(position, size, mode) * stride;
+                        stride *= size;
+                    }
+                    if inside { x[at as usize] } else { 77 }
+                })
+                .collect();
+            let pad = Pad::new(shape, begin, end, mode, 1);
+            for count in 1..4 {
+                let mut y = vec![0; expected.len()];
+                for index in 0..count {
+                    pad.run(&x, &[77], SharedSlice::new(&mut y), Part { index, count });
+                }
+                if y != expected {
+                    return Err(format!("{y:?} instead of {expected:?}"));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// The position inside of the tensor, found step by step.
+    fn naive_position(mut position: isize, size: isize, mode: PadMode) -> isize {
+        while !(0..size).contains(&position) {
+            position = match mode {
+                PadMode::Constant | PadMode::Edge => position.clamp(0, size - 1),
+                PadMode::Wrap if position < 0 => position + size,
+                PadMode::Wrap => position - size,
+                PadMode::Reflect if size == 1 => 0,
+                PadMode::Reflect if position < 0 => -position,
+                PadMode::Reflect => 2 * (size - 1) - position,
+            };
+        }
+        position
     }
 }

@@ -1,7 +1,7 @@
 //! Updates written to where index tensors say.
 
 use super::gather::{ElementLines, block_position};
-use super::index::{Index, IndexOutOfRange, position};
+use super::index::{Index, IndexOutOfRange, has_size, position};
 use crate::{Part, SharedSlice};
 
 /// How an update meets the element that is there.
@@ -77,8 +77,8 @@ pub fn scatter_elements<T: ScatterElement, I: Index>(
     part: Part,
 ) -> Result<(), IndexOutOfRange> {
     let lines = ElementLines::new(shape, index_shape, axis);
-    assert_eq!(destination.len(), shape.iter().product::<usize>(), "destination of {shape:?}");
-    assert_eq!(indices.len(), index_shape.iter().product::<usize>(), "indices of {index_shape:?}");
+    assert!(has_size(destination.len(), shape, 1), "destination of {shape:?}");
+    assert!(has_size(indices.len(), index_shape, 1), "indices of {index_shape:?}");
     assert_eq!(indices.len(), updates.len(), "one update an index");
     let inner: usize = index_shape[axis + 1..].iter().product();
     let outer: usize = index_shape[..axis].iter().product();
@@ -122,9 +122,9 @@ pub fn scatter_nd<T: ScatterElement, I: Index>(
     let (named, block) = (&shape[..length], shape[length..].iter().product::<usize>());
     let blocks: usize = named.iter().product();
     let rows: usize = lead.iter().product();
-    assert_eq!(destination.len(), blocks * block, "destination of {shape:?}");
-    assert_eq!(indices.len(), rows * length, "indices of {index_shape:?}");
-    assert_eq!(updates.len(), rows * block, "updates of a scatter");
+    assert!(has_size(destination.len(), shape, 1), "destination of {shape:?}");
+    assert!(has_size(indices.len(), index_shape, 1), "indices of {index_shape:?}");
+    assert!(has_size(updates.len(), lead, block), "updates of a scatter");
     // Every part reads all indices and takes those that fall into its own share of the destination, so that
     // updates of one block keep their order.
     let own = part.range(blocks);
@@ -140,4 +140,82 @@ pub fn scatter_nd<T: ScatterElement, I: Index>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDUCTIONS: [Reduction; 5] =
+        [Reduction::None, Reduction::Add, Reduction::Mul, Reduction::Max, Reduction::Min];
+
+    fn naive(reduction: Reduction, old: f32, update: f32) -> f32 {
+        match reduction {
+            Reduction::None => update,
+            Reduction::Add => old + update,
+            Reduction::Mul => old * update,
+            Reduction::Max => old.max(update),
+            Reduction::Min => old.min(update),
+        }
+    }
+
+    #[test]
+    fn elements() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32 - 5.0).collect();
+        let updates = [2.0, -3.0, 4.0, 0.5, 7.0, -1.0];
+        // Rows 0 and 2 of the index tensor meet at the same elements along axis 0.
+        let indices = [1i64, 0, -2, 2, 1, 0];
+        for (axis, reduction) in [0, 1].into_iter().flat_map(|axis| REDUCTIONS.map(|r| (axis, r))) {
+            let shape: [usize; 2] = [3, 4];
+            let mut expected = data.clone();
+            for (i, (&index, &update)) in indices.iter().zip(&updates).enumerate() {
+                let mut at = [i / 2, i % 2];
+                at[axis] = index.rem_euclid(shape[axis] as i64) as usize;
+                let element = &mut expected[at[0] * 4 + at[1]];
+                *element = naive(reduction, *element, update);
+            }
+            for count in 1..4 {
+                let mut y = data.clone();
+                for index in 0..count {
+                    let (y, part) = (SharedSlice::new(&mut y), Part { index, count });
+                    scatter_elements(&shape, axis, &indices, &[3, 2], &updates, reduction, y, part).unwrap();
+                }
+                assert_eq!(y, expected, "axis {axis}, {reduction:?}, {count} parts");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32 - 5.0).collect();
+        let updates = [1.0, 2.0, 3.0, -4.0, 5.0, 6.0];
+        for reduction in REDUCTIONS {
+            let mut expected = data.clone();
+            for (row, at) in [3usize, 1, 3].into_iter().enumerate() {
+                for column in 0..2 {
+                    let element = &mut expected[at * 2 + column];
+                    *element = naive(reduction, *element, updates[row * 2 + column]);
+                }
+            }
+            for count in 1..4 {
+                let mut y = data.clone();
+                for index in 0..count {
+                    let (y, part) = (SharedSlice::new(&mut y), Part { index, count });
+                    let indices = [1i32, 1, 0, 1, -2, -1];
+                    scatter_nd(&[3, 2, 2], &indices, &[3, 2], &updates, reduction, y, part).unwrap();
+                }
+                assert_eq!(y, expected, "{reduction:?}, {count} parts");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_indices_are_errors() {
+        let mut data = [0i64; 6];
+        let error = Err(IndexOutOfRange { index: 3, size: 3 });
+        let y = SharedSlice::new(&mut data);
+        let reduction = Reduction::Add;
+        assert_eq!(scatter_nd(&[3, 2], &[3i64], &[1, 1], &[1, 1], reduction, y, Part::WHOLE), error);
+        assert_eq!(scatter_elements(&[3, 2], 0, &[3i64], &[1, 1], &[1], reduction, y, Part::WHOLE), error);
+    }
 }

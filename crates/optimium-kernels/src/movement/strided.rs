@@ -195,12 +195,15 @@ impl StridedCopy {
                 Inner::Run(bytes) => {
                     let (rows, run) = share(part, outer, bytes, 4096, 64);
                     let (from, to, bytes) = (from.add(run.start), to.add(run.start), run.len());
-                    self.each_position(rows, |s, d| copy_loops::copy_run(from.offset(s), to.offset(d), bytes));
+                    self.each_position(rows, |s, d| {
+                        copy_loops::copy_run(from.offset(s), to.offset(d), bytes)
+                    });
                 }
                 Inner::Line { unit, axis } => {
                     let (rows, run) = share(part, outer, axis.count, 1024, 64);
                     let (from, to) = (axis.source_at(from, run.start), axis.destination_at(to, run.start));
-                    let lanes = Lanes { count: run.len(), source: axis.source, destination: axis.destination };
+                    let lanes =
+                        Lanes { count: run.len(), source: axis.source, destination: axis.destination };
                     self.each_position(rows, |s, d| {
                         copy_loops::copy_line(unit, from.offset(s), to.offset(d), lanes);
                     });
@@ -361,5 +364,124 @@ fn share(
         (if piece.is_empty() { 0..0 } else { 0..rows }, piece)
     } else {
         (part.range(rows), 0..length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimium_testing::{Random, each_case};
+
+    /// A copy: shape, source strides and offset, destination strides and offset, in elements.
+    type Case = (Vec<usize>, Vec<isize>, usize, Vec<isize>, usize);
+
+    /// The highest element that a layout touches, and one more.
+    fn length(shape: &[usize], strides: &[isize], offset: usize) -> usize {
+        let reach: isize = shape.iter().zip(strides).map(|(&n, &s)| (n as isize - 1).max(0) * s.max(0)).sum();
+        offset + reach as usize + 1
+    }
+
+    fn check(case: &Case, size: usize) -> Result<(), String> {
+        let (shape, from, from_offset, to, to_offset) = case;
+        let mut random = Random::new(3);
+        let bytes = length(shape, from, *from_offset) * size;
+        let x: Vec<u8> = (0..bytes).map(|_| random.bits() as u8).collect();
+        let mut expected = vec![0xaa; length(shape, to, *to_offset) * size];
+        let clean = expected.clone();
+        for i in 0..shape.iter().product() {
+            let (mut rest, mut source, mut destination) = (i, *from_offset as isize, *to_offset as isize);
+            for axis in (0..shape.len()).rev() {
+                let index = (rest % shape[axis]) as isize;
+                rest /= shape[axis];
+                source += index * from[axis];
+                destination += index * to[axis];
+            }
+            let (source, destination) = (source as usize * size, destination as usize * size);
+            expected[destination..destination + size].copy_from_slice(&x[source..source + size]);
+        }
+        let copy = StridedCopy::new(shape, from, to, size);
+        for level in Level::available() {
+            let copy = copy.clone().with_level(level);
+            for count in 1..4 {
+                let mut y = clean.clone();
+                for index in 0..count {
+                    copy.run(&x, *from_offset, SharedSlice::new(&mut y), *to_offset, Part { index, count });
+                }
+                if y != expected {
+                    return Err(format!("{size} bytes an element, {level}, {count} parts: {copy:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn layouts() {
+        let cases: Vec<Case> = vec![
+            (vec![], vec![], 2, vec![], 1),
+            (vec![7], vec![1], 0, vec![1], 3),
+            (vec![5000], vec![1], 0, vec![1], 0),
+            (vec![7], vec![-1], 6, vec![1], 0),
+            (vec![7], vec![0], 4, vec![2], 0),
+            (vec![9], vec![3], 1, vec![-1], 8),
+            (vec![3, 0, 4], vec![4, 4, 1], 0, vec![4, 4, 1], 0),
+            (vec![3, 5, 4], vec![40, 8, 1], 2, vec![20, 4, 1], 0),
+            (vec![3, 5, 4], vec![20, -4, 1], 16, vec![20, 4, 1], 0),
+            (vec![3, 5, 6], vec![60, 12, 2], 1, vec![30, 6, 1], 0),
+            (vec![2, 3, 2, 5], vec![0, 5, 0, 1], 0, vec![30, 10, 5, 1], 0),
+            (vec![2, 3000], vec![0, 0], 0, vec![3000, 1], 0),
+            (vec![3, 2], vec![2, 1], 0, vec![1, 3], 0),
+            (vec![1, 1, 6], vec![99, 77, 1], 0, vec![1, 1, 1], 0),
+        ];
+        for size in [1, 2, 3, 4, 5, 8, 16, 24] {
+            each_case(cases.clone(), |case| check(case, size));
+        }
+    }
+
+    #[test]
+    fn matrices() {
+        let sizes = [1, 2, 3, 4, 5, 8, 15, 16, 17, 33, 70];
+        let mut cases: Vec<Case> = Vec::new();
+        for rows in sizes {
+            for columns in sizes {
+                let (r, c) = (rows as isize, columns as isize);
+                cases.push((vec![2, columns, rows], vec![r * c, 1, c], 0, vec![r * c, r, 1], 0));
+                cases.push((vec![rows, columns], vec![1, r + 3], 5, vec![c + 2, 1], 1));
+            }
+        }
+        for size in [1, 2, 4, 8, 16] {
+            each_case(cases.clone(), |case| check(case, size));
+        }
+    }
+
+    #[test]
+    fn constructors() {
+        let run = |copy: &StridedCopy, x: &[u8], offset: usize, size: usize| {
+            let mut y = vec![0; size];
+            copy.run(x, offset, SharedSlice::new(&mut y), 0, Part::WHOLE);
+            y
+        };
+        let x: Vec<u8> = (0..12).collect();
+        let (slice, offset) = StridedCopy::slice(&[3, 4], &[2, 1], &[-2, 1], &[2, 2], 1);
+        assert_eq!(run(&slice, &x, offset, 4), [9, 10, 1, 2]);
+        assert_eq!(
+            run(&StridedCopy::expand(&[2, 1], &[2, 2, 3], 1), &x, 0, 12),
+            [0, 0, 0, 1, 1, 1].repeat(2)
+        );
+        assert_eq!(run(&StridedCopy::tile(&[1, 2], &[2, 3], 1), &x, 0, 12), [0, 1].repeat(6));
+        assert_eq!(run(&StridedCopy::tile(&[2, 2], &[0, 1], 1), &x, 0, 0), []);
+    }
+
+    #[test]
+    #[should_panic(expected = "reaches bytes")]
+    fn reads_out_of_bounds_are_refused() {
+        let copy = StridedCopy::new(&[4], &[-1], &[1], 4);
+        copy.run(&[0; 16], 2, SharedSlice::new(&mut [0; 16]), 0, Part::WHOLE);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlap")]
+    fn overlapping_destinations_are_refused() {
+        StridedCopy::new(&[4, 4], &[4, 1], &[1, 1], 4);
     }
 }

@@ -33,3 +33,33 @@ pub fn trilu(
         to[kept.clone()].copy_from_slice(&from[kept]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn triangles() {
+        for (rows, columns) in [(3, 4), (4, 2), (1, 1), (0, 3), (3, 0)] {
+            for (diagonal, upper) in (-5..6).chain([i64::MIN, i64::MAX]).flat_map(|k| [(k, true), (k, false)])
+            {
+                let x: Vec<u8> = (1..=(2 * rows * columns) as u8).collect();
+                let expected: Vec<u8> = (0..x.len())
+                    .map(|i| {
+                        let off = (i % columns) as i128 - (i / columns % rows) as i128;
+                        let kept = if upper { off >= diagonal.into() } else { off <= diagonal.into() };
+                        if kept { x[i] } else { 0 }
+                    })
+                    .collect();
+                for count in 1..4 {
+                    let mut y = vec![9; x.len()];
+                    for index in 0..count {
+                        let (y, part) = (SharedSlice::new(&mut y), Part { index, count });
+                        trilu(&x, &[2, rows, columns], diagonal, upper, 1, y, part);
+                    }
+                    assert_eq!(y, expected, "{rows} x {columns}, {diagonal}, upper: {upper}");
+                }
+            }
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use super::output::to_byte_values;
-use super::{Quantization, load_values, store_values};
+use super::output::{lanes, to_byte_values};
+use super::{Quantization, load_values};
 use crate::{Part, SharedSlice};
 
 /// Elements that a part's share is a multiple of.
@@ -99,7 +99,11 @@ impl<F: Function> SimdTask for Binary<'_, F> {
         if n == 0 {
             return;
         }
-        assert!(!self.b.is_empty() && n.is_multiple_of(self.b.len()), "{} elements repeated to {n}", self.b.len());
+        assert!(
+            !self.b.is_empty() && n.is_multiple_of(self.b.len()),
+            "{} elements repeated to {n}",
+            self.b.len()
+        );
         // A short operand is repeated in a buffer, so that vectors can be read from it.
         let mut buffer = [0u8; GRANULE];
         let b = if self.b.len() < GRANULE {
@@ -133,18 +137,74 @@ impl<F: Function> Binary<'_, F> {
     unsafe fn stretch<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
         let [qa, qb, qy] = self.quantizations;
         let (low, high) = self.clamp;
-        let mut i = 0;
-        while i < n {
-            let count = S::LANES.min(n - i);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let x = simd.sub_i32(load_values(simd, a.add(i), count, qa.signed), simd.splat_i32(qa.zero_point));
-                let z = simd.sub_i32(load_values(simd, b.add(i), count, qb.signed), simd.splat_i32(qb.zero_point));
-                let value = self.function.apply(simd, simd.to_f32(x), simd.to_f32(z));
-                let bytes = to_byte_values(simd, value, qy.zero_point, low, high);
-                store_values(simd, y.add(i), bytes, count, qy.signed);
+        for start in (0..n).step_by(4 * S::LANES) {
+            let rest = n - start;
+            let mut values = [simd.splat_i32(0); 4];
+            for (v, value) in values.iter_mut().enumerate() {
+                let count = lanes::<S>(rest, v);
+                let i = start + v * S::LANES;
+                // SAFETY: the caller's promise; with no elements left nothing is loaded.
+                let (x, z) = unsafe {
+                    let x = load_values(simd, a.wrapping_add(i), count, qa.signed);
+                    (x, load_values(simd, b.wrapping_add(i), count, qb.signed))
+                };
+                let x = simd.to_f32(simd.sub_i32(x, simd.splat_i32(qa.zero_point)));
+                let z = simd.to_f32(simd.sub_i32(z, simd.splat_i32(qb.zero_point)));
+                *value = to_byte_values(simd, self.function.apply(simd, x, z), qy.zero_point, low, high);
             }
-            i += count;
+            let packed = if qy.signed { simd.pack_i8(values) } else { simd.pack_u8(values) };
+            // SAFETY: the caller's promise.
+            unsafe { simd.store_bytes(y.add(start), simd.order_packed(packed), rest.min(4 * S::LANES)) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::{Random, each_case};
+
+    use super::*;
+    use crate::quantized::byte_value;
+    use crate::quantized::testing::{bytes, compare_bytes};
+
+    #[test]
+    fn sums_and_products_match_their_definition() {
+        let quantization = |scale, zero_point, signed| Quantization { scale, zero_point, signed };
+        // Powers of two, so that the order of the factors does not matter.
+        let unsigned =
+            [quantization(0.5, 130, false), quantization(0.25, 3, false), quantization(1.0, 10, false)];
+        let signed = [quantization(0.25, -4, true), quantization(0.5, 8, false), quantization(2.0, -9, true)];
+        let lengths =
+            [(0, 1), (1, 1), (5, 5), (63, 21), (64, 64), (65, 1), (200, 40), (257, 257), (390, 130)];
+        let cases = Level::available().flat_map(|level| {
+            lengths
+                .into_iter()
+                .flat_map(move |l| [(unsigned, (10, 200)), (signed, (-128, 90))].map(|q| (level, l, q)))
+        });
+        each_case(cases, |&(level, (n, period), (quantizations, clamp))| {
+            let mut random = Random::new(n as u64);
+            let (a, b) = (bytes(&mut random, n), bytes(&mut random, period));
+            let [qa, qb, qy] = quantizations;
+            for product in [false, true] {
+                let expected: Vec<u8> = (0..n)
+                    .map(|i| {
+                        let x = (byte_value(a[i], qa.signed) - qa.zero_point) as f32 * qa.scale;
+                        let z = (byte_value(b[i % period], qb.signed) - qb.zero_point) as f32 * qb.scale;
+                        let value = if product { x * z } else { x + z } / qy.scale;
+                        (value.round_ties_even() as i32 + qy.zero_point).clamp(clamp.0, clamp.1) as u8
+                    })
+                    .collect();
+                for count in 1..=3 {
+                    let mut y = vec![0x55; n];
+                    let shared = SharedSlice::new(&mut y);
+                    for index in 0..count {
+                        let function = if product { mul } else { add };
+                        function(level, &a, qa, &b, qb, shared, qy, clamp, Part { index, count });
+                    }
+                    compare_bytes(&y, &expected, qy.signed).map_err(|e| format!("{count} parts: {e}"))?;
+                }
+            }
+            Ok(())
+        });
     }
 }

@@ -70,7 +70,7 @@ impl QuantizedConvolution {
             PackedMatrix::pack(level, runs, run, outputs, |column| zero(group * outputs + column), value)
         };
         let weights = (0..groups).map(pack).collect();
-        QuantizedConvolution { parameters: parameters.clone(), level, weights, wide_runs }
+        QuantizedConvolution { parameters: *parameters, level, weights, wide_runs }
     }
 
     /// Bytes of scratch memory that each part needs.
@@ -106,7 +106,11 @@ impl QuantizedConvolution {
         let channels = self.parameters.input_channels;
         let needed = (batch * input[0] * input[1]).saturating_sub(1) * geometry.input_stride + channels;
         let empty = input[0] * input[1] == 0;
-        assert!(geometry.input_stride >= channels && (empty || x.len() >= needed), "image in {} bytes", x.len());
+        assert!(
+            geometry.input_stride >= channels && (empty || x.len() >= needed),
+            "image in {} bytes",
+            x.len()
+        );
         let call = Call { convolution: self, geometry, x, signed, zero_point, output };
         if self.reads_in_place(geometry) {
             call.in_place(part);
@@ -120,7 +124,8 @@ impl QuantizedConvolution {
     fn reads_in_place(&self, geometry: &Geometry) -> bool {
         let Parameters { kernel, stride, dilation, input_channels, groups, .. } = self.parameters;
         let inside = (0..2).all(|d| {
-            let last = geometry.output[d].saturating_sub(1) * stride[d] + kernel[d].saturating_sub(1) * dilation[d];
+            let last =
+                geometry.output[d].saturating_sub(1) * stride[d] + kernel[d].saturating_sub(1) * dilation[d];
             geometry.padding[d] == 0 && last < geometry.input[d]
         });
         let pixel_runs = kernel[1] == 1 || !self.wide_runs || geometry.input_stride == input_channels;
@@ -178,7 +183,17 @@ impl Call<'_> {
             let count = (output[0] - first).min(lines.end - line);
             let start = index * image + first * self.convolution.parameters.stride[0] * width * input_stride;
             // SAFETY: all taps of these lines lie in the image, as `reads_in_place` and `run` checked.
-            unsafe { self.lines(&self.x[start..], width * input_stride, input_stride, line, count, panels.clone(), false) };
+            unsafe {
+                self.lines(
+                    &self.x[start..],
+                    width * input_stride,
+                    input_stride,
+                    line,
+                    count,
+                    panels.clone(),
+                    false,
+                )
+            };
             line += count;
         }
     }
@@ -199,7 +214,9 @@ impl Call<'_> {
             let start = (index * image).min(self.x.len());
             band.copy(&self.x[start..], input, input_stride, channels, self.zero_point as u8, scratch);
             // SAFETY: the band holds all taps of these lines, and the scratch memory the slack after it.
-            unsafe { self.lines(scratch, band.columns * channels, channels, line, count, panels.clone(), true) };
+            unsafe {
+                self.lines(scratch, band.columns * channels, channels, line, count, panels.clone(), true)
+            };
             line += count;
         }
     }
@@ -220,7 +237,8 @@ impl Call<'_> {
         slack: bool,
     ) {
         let convolution = self.convolution;
-        let Parameters { input_channels, output_channels, kernel, stride, dilation, groups } = convolution.parameters;
+        let Parameters { input_channels, output_channels, kernel, stride, dilation, groups } =
+            convolution.parameters;
         let width = self.geometry.output[1];
         let run = convolution.weights[0].run;
         let (group_count, rest) = if slack { (run.div_ceil(4), 0) } else { (run / 4, run % 4) };
@@ -235,7 +253,8 @@ impl Call<'_> {
         };
         for (group, matrix) in convolution.weights.iter().enumerate() {
             let base = bytes[group * (input_channels / groups)..].as_ptr();
-            let grid = Grid { base, width, line_step: stride[0] * line_length, pixel_step: stride[1] * pixel };
+            let grid =
+                Grid { base, width, line_step: stride[0] * line_length, pixel_step: stride[1] * pixel };
             let product = Product {
                 grid,
                 first_row: line * width,
@@ -250,5 +269,88 @@ impl Call<'_> {
             // SAFETY: the caller's promise.
             unsafe { product.run(convolution.level, self.output, self.geometry.output_stride) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::{Random, each_case};
+
+    use super::*;
+    use crate::SharedSlice;
+    use crate::quantized::general;
+    use crate::quantized::testing::{bytes, check_outputs};
+
+    /// Input channels, output channels, groups, kernel, stride, dilation, padding, input size.
+    type Case = (usize, usize, usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+
+    const CASES: [Case; 15] = [
+        (16, 24, 1, [1, 1], [1, 1], [1, 1], [0, 0], [5, 7]),
+        (7, 9, 1, [1, 1], [2, 2], [1, 1], [0, 0], [5, 7]),
+        (3, 16, 1, [3, 3], [2, 2], [1, 1], [1, 1], [11, 9]),
+        (3, 70, 1, [3, 3], [2, 2], [1, 1], [0, 0], [12, 12]),
+        (8, 17, 1, [3, 3], [1, 1], [1, 1], [1, 1], [9, 6]),
+        (8, 130, 1, [3, 3], [1, 1], [1, 1], [0, 0], [4, 5]),
+        (5, 6, 1, [3, 2], [1, 2], [2, 3], [2, 1], [9, 9]),
+        (8, 6, 1, [3, 3], [1, 1], [1, 2], [0, 0], [7, 9]),
+        (12, 8, 2, [3, 3], [1, 1], [1, 1], [1, 1], [6, 6]),
+        (6, 9, 3, [1, 1], [1, 1], [1, 1], [0, 0], [6, 6]),
+        (8, 12, 2, [1, 1], [1, 1], [1, 1], [0, 0], [6, 6]),
+        (4, 4, 1, [5, 1], [1, 1], [1, 1], [2, 0], [3, 3]),
+        (4, 4, 1, [1, 7], [1, 1], [1, 1], [0, 3], [3, 2]),
+        (4, 5, 1, [3, 3], [1, 1], [1, 1], [3, 3], [1, 1]),
+        (3, 4, 1, [3, 3], [1, 1], [1, 1], [1, 1], [40, 30]),
+    ];
+
+    fn shapes(case: &Case, batch: usize, gap: usize) -> (Parameters, Geometry) {
+        let (input_channels, output_channels, groups, kernel, stride, dilation, padding, input) = *case;
+        let parameters = Parameters { input_channels, output_channels, kernel, stride, dilation, groups };
+        let output =
+            [0, 1].map(|d| (input[d] + 2 * padding[d] - (kernel[d] - 1) * dilation[d] - 1) / stride[d] + 1);
+        let geometry = Geometry {
+            batch,
+            input,
+            output,
+            padding,
+            input_stride: input_channels + gap,
+            output_stride: output_channels,
+        };
+        (parameters, geometry)
+    }
+
+    #[test]
+    fn convolutions_match_the_plain_one() {
+        let variants = [(false, true, 1, 0), (true, true, 2, 0), (true, false, 1, 0), (false, true, 2, 5)];
+        let cases = Level::available().flat_map(|level| {
+            CASES
+                .into_iter()
+                .flat_map(move |case| variants.into_iter().map(move |variant| (level, case, variant)))
+        });
+        each_case(cases, |&(level, case, (x_signed, w_signed, batch, gap))| {
+            let (parameters, geometry) = shapes(&case, batch, gap);
+            let mut random = Random::new(5);
+            let x = bytes(&mut random, batch * geometry.input[0] * geometry.input[1] * geometry.input_stride);
+            let taps = parameters.kernel[0] * parameters.kernel[1];
+            let outputs = parameters.output_channels;
+            let w = bytes(&mut random, outputs * parameters.input_channels / parameters.groups * taps);
+            let x_zero = if x_signed { -3 } else { 131 };
+            let w_zero: Vec<i32> =
+                if w_signed { vec![] } else { (0..outputs as i32).map(|i| 120 + i % 9).collect() };
+            let mut sums = vec![0; batch * geometry.output[0] * geometry.output[1] * outputs];
+            let c = SharedSlice::new(&mut sums);
+            let (signed_x, signed_w): (&[i8], &[i8]) = (bytemuck::cast_slice(&x), bytemuck::cast_slice(&w));
+            let (p, g, whole) = (&parameters, &geometry, Part::WHOLE);
+            match (x_signed, w_signed) {
+                (false, false) => general::convolution(p, g, &x, x_zero, &w, &w_zero, c, whole),
+                (false, true) => general::convolution(p, g, &x, x_zero, signed_w, &w_zero, c, whole),
+                (true, false) => general::convolution(p, g, signed_x, x_zero, &w, &w_zero, c, whole),
+                (true, true) => general::convolution(p, g, signed_x, x_zero, signed_w, &w_zero, c, whole),
+            }
+            let convolution = QuantizedConvolution::new(level, &parameters, &w, w_signed, &w_zero);
+            let mut scratch = vec![0xaa; convolution.scratch_len(&geometry)];
+            check_outputs(&sums, outputs, x_signed, |output, part| {
+                convolution.run(&geometry, &x, x_signed, x_zero, output, &mut scratch, part);
+            })
+        });
     }
 }

@@ -6,7 +6,6 @@
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::band::Band;
-use super::gemm::flip;
 use super::output::{Output, Requantize, Store, StoreBytes, StoreF32, StoreI32, to_byte_values};
 use crate::conv::{Geometry, Parameters};
 use crate::{AlignedVec, Part};
@@ -46,7 +45,8 @@ impl QuantizedDepthwise {
         signed: bool,
         zero_point: &[i32],
     ) -> QuantizedDepthwise {
-        let Parameters { input_channels: channels, output_channels, kernel: [height, width], groups, .. } = *parameters;
+        let Parameters { input_channels: channels, output_channels, kernel: [height, width], groups, .. } =
+            *parameters;
         assert!(groups == channels && output_channels == channels, "not depthwise: {parameters:?}");
         assert!(weights.len() == channels * height * width, "{} weights for {parameters:?}", weights.len());
         assert!(matches!(zero_point.len(), 0 | 1) || zero_point.len() == channels, "zero points");
@@ -83,7 +83,7 @@ impl QuantizedDepthwise {
                 }
             }
         }
-        QuantizedDepthwise { parameters: parameters.clone(), level, weights: packed, sums, layers }
+        QuantizedDepthwise { parameters: *parameters, level, weights: packed, sums, layers }
     }
 
     /// Bytes of scratch memory that each part needs.
@@ -127,21 +127,27 @@ impl QuantizedDepthwise {
             let start = (index * input[0] * input[1] * input_stride).min(x.len());
             band.copy(&x[start..], input, input_stride, channels, zero_point as u8, scratch);
             let [line_step, column_step] = [band.columns * channels, channels];
-            let bytes = &scratch[..band.len(channels)];
+            let bytes = &mut scratch[..band.len(channels)];
+            if signed {
+                // Unsigned from here on, as the dot product wants them.
+                bytes.iter_mut().for_each(|byte| *byte ^= 0x80);
+            }
             let lines = Lines {
-                depthwise: self, bytes, line_step, column_step, signed, zero_point, width, count, first_row: line * width,
+                depthwise: self,
+                bytes,
+                line_step,
+                column_step,
+                signed,
+                zero_point,
+                width,
+                count,
+                first_row: line * width,
             };
             match *output {
                 Output::Bytes(output) if output.residual.is_none() => {
                     self.level.run(BytesTask { lines, output, stride: output_stride });
                 }
-                Output::Bytes(output) => {
-                    self.level.run(AnyTask { lines, store: StoreBytes { output, stride: output_stride } });
-                }
-                Output::F32(output) => {
-                    self.level.run(AnyTask { lines, store: StoreF32 { output, stride: output_stride } });
-                }
-                Output::I32(c) => self.level.run(AnyTask { lines, store: StoreI32 { c, stride: output_stride } }),
+                output => self.level.run(AnyTask { lines, output, stride: output_stride }),
             }
             line += count;
         }
@@ -149,7 +155,8 @@ impl QuantizedDepthwise {
 
     /// Output lines that are computed from one band.
     fn chunk_lines(&self, geometry: &Geometry) -> usize {
-        let line = self.band(geometry, 0, 1).len(self.parameters.input_channels) / self.parameters.kernel[0].max(1);
+        let line =
+            self.band(geometry, 0, 1).len(self.parameters.input_channels) / self.parameters.kernel[0].max(1);
         let lines = BAND_BYTES / line.max(1);
         (lines.saturating_sub(self.parameters.kernel[0]) / self.parameters.stride[0].max(1)).max(1)
     }
@@ -210,6 +217,27 @@ impl<'a> Lines<'a> {
         })
     }
 
+    /// Four taps below each other, from kernel row `ky` on, of all channels of a block.
+    ///
+    /// # Safety
+    /// The band holds the taps of the kernel column that begins at `p`.
+    #[inline(always)]
+    unsafe fn taps<S: Simd>(self, simd: S, block: Block<'_>, p: *const u8, ky: usize) -> [S::I32; 4] {
+        let Parameters { kernel: [height, _], dilation, .. } = self.depthwise.parameters;
+        let row_step = dilation[0] * self.line_step;
+        // Taps below the kernel have weight zero: any line may stand for them.
+        let lines = [ky, ky + 1, ky + 2, ky + 3].map(
+            #[inline(always)]
+            |y| y.min(height - 1),
+        );
+        // SAFETY: the caller's promise.
+        let rows = lines.map(
+            #[inline(always)]
+            |y| unsafe { simd.load_bytes(p.add(y * row_step), block.n) },
+        );
+        simd.interleave_bytes(rows)
+    }
+
     /// The sums of one pixel, whose first tap lies at `start`, added to `sums`.
     ///
     /// # Safety
@@ -223,31 +251,19 @@ impl<'a> Lines<'a> {
         sums: [S::I32; 4],
     ) -> [S::I32; 4] {
         let Parameters { kernel: [height, width], dilation, .. } = self.depthwise.parameters;
-        let flip = simd.splat_i32(flip(self.signed));
         let mut sums = sums;
         let mut w = block.weights.as_ptr().cast::<i32>();
-        let row_step = dilation[0] * self.line_step;
         for kx in 0..width {
-            let mut ky = 0;
-            while ky < height {
-                // Taps below the kernel have weight zero: any line may stand for them.
-                let lines = [ky, ky + 1, ky + 2, ky + 3].map(#[inline(always)] |y| y.min(height - 1));
+            for ky in (0..height).step_by(4) {
                 // SAFETY: the caller's promise; the weights have that many vectors.
                 unsafe {
                     let p = start.add(kx * dilation[1] * self.column_step);
-                    let rows = lines.map(
-                        #[inline(always)]
-                        |y| simd.xor_i32(simd.load_bytes(p.add(y * row_step), block.n), flip),
-                    );
-                    let taps = simd.interleave_bytes(rows);
+                    let taps = self.taps(simd, block, p, ky);
                     for _ in 0..self.depthwise.layers {
-                        for v in 0..4 {
-                            sums[v] = simd.dot_u8_i8(sums[v], taps[v], simd.load_i32(w.add(v * S::LANES)));
-                        }
+                        sums = dot_four(simd, sums, taps, w);
                         w = w.add(4 * S::LANES);
                     }
                 }
-                ky += 4;
             }
         }
         sums
@@ -284,16 +300,70 @@ impl<'a> Lines<'a> {
         base: [S::I32; 4],
         mut store: impl FnMut(usize, [S::I32; 4]),
     ) {
-        let Parameters { stride, .. } = self.depthwise.parameters;
+        let Parameters { kernel: [height, width], stride, dilation, .. } = self.depthwise.parameters;
+        let slides =
+            width == 3 && height <= 4 && stride[1] == 1 && dilation[1] == 1 && self.depthwise.layers == 1;
         for y in 0..self.count {
             let line = self.bytes[y * stride[0] * self.line_step + block.first..].as_ptr();
-            for x in 0..self.width {
-                // SAFETY: the band holds the taps of all pixels of these lines.
-                let sums = unsafe { self.pixel(simd, block, line.add(x * stride[1] * self.column_step), base) };
-                store(self.first_row + y * self.width + x, sums);
+            let row = self.first_row + y * self.width;
+            // SAFETY: the band holds the taps of all pixels of these lines.
+            unsafe {
+                if slides {
+                    self.slide(simd, block, base, line, row, &mut store);
+                    continue;
+                }
+                for x in 0..self.width {
+                    store(row + x, self.pixel(simd, block, line.add(x * stride[1] * self.column_step), base));
+                }
             }
         }
     }
+
+    /// One line of a kernel of three columns that moves pixel by pixel: each column of taps is read once, and
+    /// added to the three pixels that see it.
+    ///
+    /// # Safety
+    /// The band holds the taps of the line, which begin at `line`.
+    #[inline(always)]
+    unsafe fn slide<S: Simd>(
+        self,
+        simd: S,
+        block: Block<'_>,
+        base: [S::I32; 4],
+        line: *const u8,
+        row: usize,
+        store: &mut impl FnMut(usize, [S::I32; 4]),
+    ) {
+        let w = block.weights.as_ptr().cast::<i32>();
+        // SAFETY: the caller's promise; the weights have three times four vectors.
+        unsafe {
+            let (left, middle, right) = (w, w.add(4 * S::LANES), w.add(8 * S::LANES));
+            let first = self.taps(simd, block, line, 0);
+            let second = self.taps(simd, block, line.add(self.column_step), 0);
+            let mut one = dot_four(simd, dot_four(simd, base, first, left), second, middle);
+            let mut two = dot_four(simd, base, second, left);
+            for x in 0..self.width {
+                let taps = self.taps(simd, block, line.add((x + 2) * self.column_step), 0);
+                let sums = dot_four(simd, one, taps, right);
+                one = dot_four(simd, two, taps, middle);
+                two = dot_four(simd, base, taps, left);
+                store(row + x, sums);
+            }
+        }
+    }
+}
+
+/// Adds the products of four vectors of taps with the weights at `w`.
+///
+/// # Safety
+/// Four vectors are readable at `w`.
+#[inline(always)]
+unsafe fn dot_four<S: Simd>(simd: S, mut sums: [S::I32; 4], taps: [S::I32; 4], w: *const i32) -> [S::I32; 4] {
+    for v in 0..4 {
+        // SAFETY: the caller's promise.
+        sums[v] = simd.dot_u8_i8(sums[v], taps[v], unsafe { simd.load_i32(w.add(v * S::LANES)) });
+    }
+    sums
 }
 
 /// Stores bytes, which packing brings back to the order of the channels.
@@ -333,7 +403,13 @@ impl SimdTask for BytesTask<'_> {
                     }
                     let bytes = if signed { simd.pack_i8(sums) } else { simd.pack_u8(sums) };
                     // SAFETY: `Output::check`; the lines are this part's alone.
-                    unsafe { simd.store_bytes(output.c.as_mut_ptr().add(row * stride + block.first), bytes, block.n) }
+                    unsafe {
+                        simd.store_bytes(
+                            output.c.as_mut_ptr().add(row * stride + block.first),
+                            bytes,
+                            block.n,
+                        )
+                    }
                 },
             );
         }
@@ -341,17 +417,18 @@ impl SimdTask for BytesTask<'_> {
 }
 
 /// Stores anything, through a copy in the order of the channels.
-struct AnyTask<'a, T> {
+struct AnyTask<'a> {
     lines: Lines<'a>,
-    store: T,
+    output: Output<'a>,
+    stride: usize,
 }
 
-impl<T: Store> SimdTask for AnyTask<'_, T> {
+impl SimdTask for AnyTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let AnyTask { lines, store } = self;
+        let AnyTask { lines, output, stride } = self;
         for block in lines.blocks(S::LANES) {
             let base = lines.base(simd, block, None);
             lines.each_pixel(
@@ -369,16 +446,122 @@ impl<T: Store> SimdTask for AnyTask<'_, T> {
                             ordered[channel_of(v, lane)] = sum;
                         }
                     }
-                    for start in (0..block.n).step_by(S::LANES) {
-                        let (column, n) = (block.first + start, S::LANES.min(block.n - start));
-                        // SAFETY: `Output::check`; the lines are this part's alone.
-                        unsafe {
-                            let sum = simd.add_i32(simd.load_i32(ordered[start..].as_ptr()), store.bias(simd, column, n));
-                            store.store(simd, store.column(simd, column, n), row, column, n, sum);
+                    // SAFETY: `Output::check`; the lines are this part's alone.
+                    unsafe {
+                        match output {
+                            Output::I32(c) => {
+                                store_ordered(simd, StoreI32 { c, stride }, row, block, &ordered)
+                            }
+                            Output::F32(output) => {
+                                store_ordered(simd, StoreF32 { output, stride }, row, block, &ordered);
+                            }
+                            Output::Bytes(output) => {
+                                store_ordered(simd, StoreBytes { output, stride }, row, block, &ordered);
+                            }
                         }
                     }
                 },
             );
         }
+    }
+}
+
+/// Stores the sums of a block, which are in the order of its channels.
+///
+/// # Safety
+/// The row and the channels exist, and no other part stores them.
+#[inline(always)]
+unsafe fn store_ordered<S: Simd, T: Store>(
+    simd: S,
+    store: T,
+    row: usize,
+    block: Block<'_>,
+    sums: &[i32; 64],
+) {
+    for start in (0..block.n).step_by(S::LANES) {
+        let (column, n) = (block.first + start, S::LANES.min(block.n - start));
+        // SAFETY: the caller's promise; a block has at most 64 channels, a multiple of the lanes.
+        unsafe {
+            let sum = simd.add_i32(simd.load_i32(sums[start..].as_ptr()), store.bias(simd, column, n));
+            store.store(simd, store.column(simd, column, n), row, column, n, sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::{Random, each_case};
+
+    use super::*;
+    use crate::SharedSlice;
+    use crate::quantized::general;
+    use crate::quantized::testing::{bytes, check_outputs};
+
+    /// Channels, kernel, stride, dilation, padding, input size.
+    type Case = (usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+
+    const CASES: [Case; 11] = [
+        (64, [3, 3], [1, 1], [1, 1], [1, 1], [6, 7]),
+        (1, [3, 3], [1, 1], [1, 1], [1, 1], [6, 7]),
+        (33, [3, 3], [2, 2], [1, 1], [1, 1], [9, 8]),
+        (96, [3, 3], [1, 1], [1, 1], [0, 0], [5, 5]),
+        (65, [5, 5], [1, 1], [1, 1], [2, 2], [7, 6]),
+        (24, [5, 5], [2, 2], [1, 1], [2, 2], [7, 6]),
+        (16, [7, 3], [1, 1], [1, 2], [3, 2], [7, 6]),
+        (20, [1, 1], [1, 1], [1, 1], [0, 0], [3, 3]),
+        (130, [4, 9], [1, 3], [2, 1], [3, 4], [9, 8]),
+        (100, [3, 3], [1, 1], [1, 1], [1, 1], [1, 1]),
+        (67, [3, 3], [1, 1], [1, 1], [1, 1], [90, 70]),
+    ];
+
+    #[test]
+    fn depthwise_matches_the_plain_one() {
+        let variants = [(false, true, 1, 0), (true, true, 2, 3), (true, false, 1, 0)];
+        let cases = Level::available().flat_map(|level| {
+            CASES
+                .into_iter()
+                .flat_map(move |case| variants.into_iter().map(move |variant| (level, case, variant)))
+        });
+        each_case(cases, |&(level, case, (x_signed, w_signed, batch, gap))| {
+            let (channels, kernel, stride, dilation, padding, input) = case;
+            let parameters = Parameters {
+                input_channels: channels,
+                output_channels: channels,
+                kernel,
+                stride,
+                dilation,
+                groups: channels,
+            };
+            let output = [0, 1]
+                .map(|d| (input[d] + 2 * padding[d] - (kernel[d] - 1) * dilation[d] - 1) / stride[d] + 1);
+            let geometry = Geometry {
+                batch,
+                input,
+                output,
+                padding,
+                input_stride: channels + gap,
+                output_stride: channels,
+            };
+            let mut random = Random::new(6);
+            let x = bytes(&mut random, batch * input[0] * input[1] * geometry.input_stride);
+            let w = bytes(&mut random, channels * kernel[0] * kernel[1]);
+            let x_zero = if x_signed { -3 } else { 131 };
+            let w_zero: Vec<i32> =
+                if w_signed { vec![] } else { (0..channels as i32).map(|i| 120 + i % 9).collect() };
+            let mut sums = vec![0; batch * output[0] * output[1] * channels];
+            let c = SharedSlice::new(&mut sums);
+            let (signed_x, signed_w): (&[i8], &[i8]) = (bytemuck::cast_slice(&x), bytemuck::cast_slice(&w));
+            let (p, g, whole) = (&parameters, &geometry, Part::WHOLE);
+            match (x_signed, w_signed) {
+                (false, _) => general::convolution(p, g, &x, x_zero, signed_w, &w_zero, c, whole),
+                (true, false) => general::convolution(p, g, signed_x, x_zero, &w, &w_zero, c, whole),
+                (true, true) => general::convolution(p, g, signed_x, x_zero, signed_w, &w_zero, c, whole),
+            }
+            let depthwise = QuantizedDepthwise::new(level, &parameters, &w, w_signed, &w_zero);
+            let mut scratch = vec![0xaa; depthwise.scratch_len(&geometry)];
+            check_outputs(&sums, channels, x_signed, |output, part| {
+                depthwise.run(&geometry, &x, x_signed, x_zero, output, &mut scratch, part);
+            })
+        });
     }
 }

@@ -103,3 +103,67 @@ fn zero_of(zero_points: &[i32], column: usize) -> i32 {
         many => many[column],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::Random;
+
+    use super::*;
+
+    #[test]
+    fn products_match_their_definition() {
+        let [m, k, n] = [5, 7, 6];
+        let mut random = Random::new(1);
+        let a: Vec<i16> = (0..m * k).map(|_| random.bits() as i16).collect();
+        let b: Vec<u8> = (0..k * n).map(|_| random.bits() as u8).collect();
+        let (rows, columns): (Vec<i32>, Vec<i32>) = ((0..5).collect(), (100..106).collect());
+        let expected: Vec<i32> = (0..m * n)
+            .map(|i| {
+                let (row, column) = (i / n, i % n);
+                let term = |j: usize| {
+                    (i32::from(a[row * k + j]) - rows[row]) * (i32::from(b[j * n + column]) - columns[column])
+                };
+                (0..k).map(term).sum()
+            })
+            .collect();
+        for count in 1..=3 {
+            let mut c = vec![-1; m * n];
+            let shared = SharedSlice::new(&mut c);
+            for index in 0..count {
+                matmul([m, k, n], &a, Rows::Each(&rows), &b, &columns, shared, Part { index, count });
+            }
+            assert_eq!(c, expected);
+        }
+    }
+
+    #[test]
+    fn convolutions_sum_the_taps_inside() {
+        // Two groups of one channel; a 2×2 kernel over a 2×2 image with a border above and to the left.
+        let parameters = Parameters {
+            input_channels: 2,
+            output_channels: 2,
+            kernel: [2, 2],
+            stride: [1, 1],
+            dilation: [1, 1],
+            groups: 2,
+        };
+        let geometry = Geometry {
+            batch: 1,
+            input: [2, 2],
+            output: [2, 2],
+            padding: [1, 1],
+            input_stride: 2,
+            output_stride: 2,
+        };
+        let x: [i16; 8] = [1, 10, 2, 20, 3, 30, 4, 40];
+        let w: [i8; 8] = [1, 2, 3, 4, 1, 1, 1, 1];
+        for count in 1..=3 {
+            let mut c = [0; 8];
+            let shared = SharedSlice::new(&mut c);
+            for index in 0..count {
+                convolution(&parameters, &geometry, &x, 0, &w, &[], shared, Part { index, count });
+            }
+            assert_eq!(c, [4, 10, 11, 30, 14, 40, 30, 100]);
+        }
+    }
+}

@@ -342,7 +342,10 @@ impl Blocks {
         let n = self.outer * self.axis * self.inner;
         let blocks = self.outer * self.axis.div_ceil(self.block) * self.inner;
         assert!(x == n && y == n, "{x} elements to {y}, for {self:?}");
-        assert!(scales == blocks && (zero_points == 0 || zero_points == blocks), "{scales} scales for {self:?}");
+        assert!(
+            scales == blocks && (zero_points == 0 || zero_points == blocks),
+            "{scales} scales for {self:?}"
+        );
     }
 }
 
@@ -498,5 +501,180 @@ impl SimdTask for RequantizeTask<'_> {
             }
             i += n;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::{Random, Tolerance, compare, each_case};
+
+    use super::*;
+
+    const SHAPES: [Channels; 8] = [
+        Channels { outer: 1, channels: 1, inner: 0 },
+        Channels { outer: 1, channels: 1, inner: 1 },
+        Channels { outer: 1, channels: 1, inner: 200 },
+        Channels { outer: 3, channels: 5, inner: 1 },
+        Channels { outer: 9, channels: 37, inner: 1 },
+        Channels { outer: 2, channels: 3, inner: 17 },
+        Channels { outer: 1, channels: 7, inner: 64 },
+        Channels { outer: 4, channels: 1, inner: 33 },
+    ];
+
+    fn check<T: QuantizedElement>(zero_points: bool) {
+        let cases = Level::available().flat_map(|level| SHAPES.into_iter().map(move |shape| (level, shape)));
+        each_case(cases, |&(level, shape)| {
+            let mut random = Random::new(8);
+            let n = shape.len();
+            let spread = (T::HIGH as f32 - T::LOW as f32) * 0.05;
+            let x: Vec<f32> = random.floats(n).into_iter().map(|x| x * spread).collect();
+            let scale: Vec<f32> = (0..shape.channels).map(|_| 0.11 + 0.05 * random.f32()).collect();
+            let zero: Vec<i32> = if zero_points {
+                (0..shape.channels)
+                    .map(|_| random.range(i64::from(T::LOW), i64::from(T::HIGH)) as i32)
+                    .collect()
+            } else {
+                vec![]
+            };
+            let channel = |i: usize| i / shape.inner % shape.channels;
+            let zero_of = |i: usize| zero.get(channel(i)).copied().unwrap_or(0);
+            let expected: Vec<f32> = (0..n)
+                .map(|i| {
+                    let steps = (x[i] / scale[channel(i)]).round_ties_even() + zero_of(i) as f32;
+                    steps.clamp(T::LOW as f32, T::HIGH as f32)
+                })
+                .collect();
+            let back: Vec<f32> =
+                (0..n).map(|i| (expected[i] as i32 - zero_of(i)) as f32 * scale[channel(i)]).collect();
+            for count in 1..=3 {
+                let mut y = vec![T::from_i32(1); n];
+                let shared = SharedSlice::new(&mut y);
+                for index in 0..count {
+                    quantize_linear(level, &x, shape, &scale, &zero, shared, Part { index, count });
+                }
+                let values: Vec<f32> = y.iter().map(|y| y.to_i32() as f32).collect();
+                compare(&values, &expected, Tolerance::Exact)?;
+                let mut z = vec![f32::NAN; n];
+                let shared = SharedSlice::new(&mut z);
+                for index in 0..count {
+                    dequantize_linear(level, &y, shape, &scale, &zero, shared, Part { index, count });
+                }
+                compare(&z, &back, Tolerance::Exact)?;
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn elements_are_quantized_and_back() {
+        for zero_points in [false, true] {
+            check::<u8>(zero_points);
+            check::<i8>(zero_points);
+            check::<u16>(zero_points);
+            check::<i16>(zero_points);
+        }
+    }
+
+    #[test]
+    fn infinities_saturate() {
+        each_case(Level::available(), |&level| {
+            let x = [f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30];
+            let mut y = [0u8; 4];
+            let channels = Channels::per_tensor(4);
+            quantize_linear(level, &x, channels, &[0.5], &[9], SharedSlice::new(&mut y), Part::WHOLE);
+            if y == [255, 0, 255, 0] { Ok(()) } else { Err(format!("{y:?}")) }
+        });
+    }
+
+    #[test]
+    fn blocks_have_their_own_scales() {
+        let blocks = Blocks { outer: 2, axis: 5, inner: 3, block: 2 };
+        let mut random = Random::new(2);
+        let x: Vec<f32> = random.floats(30).into_iter().map(|x| x * 20.0).collect();
+        let scale: Vec<f32> = (0..18).map(|i| 0.1 + 0.02 * i as f32).collect();
+        let zero: Vec<i32> = (0..18).map(|i| i - 9).collect();
+        let mut expected = vec![];
+        for (outer, axis, inner) in (0..30).map(|i| (i / 15, i / 3 % 5, i % 3)) {
+            let s = (outer * 3 + axis / 2) * 3 + inner;
+            let steps = (x[(outer * 5 + axis) * 3 + inner] / scale[s]).round_ties_even() as i32 + zero[s];
+            expected.push(steps.clamp(-128, 127));
+        }
+        for count in 1..=3 {
+            let (mut y, mut z) = (vec![0i8; 30], vec![0.0; 30]);
+            let shared = SharedSlice::new(&mut y);
+            for index in 0..count {
+                quantize_linear_blocked(&x, blocks, &scale, &zero, shared, Part { index, count });
+            }
+            assert_eq!(y.iter().map(|&y| i32::from(y)).collect::<Vec<_>>(), expected);
+            let shared = SharedSlice::new(&mut z);
+            for index in 0..count {
+                dequantize_linear_blocked(&y, blocks, &scale, &zero, shared, Part { index, count });
+            }
+            for (i, &z) in z.iter().enumerate() {
+                let s = blocks.scale_of(i);
+                assert_eq!(z, (expected[i] - zero[s]) as f32 * scale[s]);
+            }
+        }
+    }
+
+    #[test]
+    fn dynamic_quantization_follows_onnx() {
+        // The examples of the operator's specification.
+        let examples: [(&[f32], f32, u8, &[u8]); 4] = [
+            (&[0.0, 2.0, -3.0, -2.5, 1.34, 0.5], 0.019_607_844, 153, &[153, 255, 0, 26, 221, 179]),
+            (&[-1.0, -2.1, -1.3, -2.5, -3.34, -4.0], 0.015_686_275, 255, &[191, 121, 172, 96, 42, 0]),
+            (&[1.0, 2.1, 1.3, 2.5, 3.34, 4.0], 0.015_686_275, 0, &[64, 134, 83, 159, 213, 255]),
+            (&[0.0, 0.0], 1.0, 0, &[0, 0]),
+        ];
+        let cases =
+            Level::available().flat_map(|level| examples.into_iter().map(move |example| (level, example)));
+        each_case(cases, |&(level, (x, scale, zero_point, expected))| {
+            let mut y = vec![1; x.len()];
+            let found = dynamic_quantize_linear(level, x, SharedSlice::new(&mut y));
+            if found == (scale, zero_point) && y == expected {
+                Ok(())
+            } else {
+                Err(format!("{found:?} {y:?}"))
+            }
+        });
+    }
+
+    #[test]
+    fn ranges_include_zero_and_every_part() {
+        let cases = Level::available().flat_map(|level| [0, 1, 15, 64, 300].map(|n| (level, n)));
+        each_case(cases, |&(level, n)| {
+            let x: Vec<f32> = Random::new(n as u64).floats(n).into_iter().map(|x| x + 0.5).collect();
+            let expected = x.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
+            for count in 1..=3 {
+                let found = (0..count)
+                    .map(|index| dynamic_range_part(level, &x, Part { index, count }))
+                    .fold((0f32, 0f32), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+                if found != expected {
+                    return Err(format!("{found:?} instead of {expected:?}"));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn bytes_move_between_quantizations() {
+        let from = Quantization { scale: 0.5, zero_point: 100, signed: false };
+        let to = Quantization { scale: 1.0, zero_point: -20, signed: true };
+        each_case(Level::available(), |&level| {
+            let x: Vec<u8> = (0..=255).collect();
+            for count in 1..=3 {
+                let mut y = vec![0; 256];
+                let shared = SharedSlice::new(&mut y);
+                (0..count).for_each(|index| requantize(level, &x, from, shared, to, Part { index, count }));
+                for (i, &y) in y.iter().enumerate() {
+                    let steps = ((i as f32 - 100.0) * 0.5).round_ties_even() - 20.0;
+                    if f32::from(y as i8) != steps.clamp(-128.0, 127.0) {
+                        return Err(format!("{i}: {}", y as i8));
+                    }
+                }
+            }
+            Ok(())
+        });
     }
 }

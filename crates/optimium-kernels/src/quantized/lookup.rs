@@ -38,3 +38,26 @@ pub fn lookup(table: &LookupTable, x: &[u8], y: SharedSlice<'_, u8>, part: Part)
         *y = table.get(x);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_apply_the_function_between_quantizations() {
+        let input = Quantization { scale: 0.1, zero_point: 5, signed: true };
+        let output = Quantization { scale: 1.0 / 256.0, zero_point: 0, signed: false };
+        let table = LookupTable::new(input, output, |x| 1.0 / (1.0 + (-x).exp()));
+        let x: Vec<u8> = (0..=255).collect();
+        for count in 1..=3 {
+            let mut y = vec![0; 256];
+            let shared = SharedSlice::new(&mut y);
+            (0..count).for_each(|index| lookup(&table, &x, shared, Part { index, count }));
+            for (&x, &y) in x.iter().zip(&y) {
+                let value = (f32::from(x as i8) - 5.0) * 0.1;
+                let expected = (256.0 / (1.0 + (-value).exp())).round_ties_even().clamp(0.0, 255.0);
+                assert_eq!(f32::from(y), expected, "at {x}");
+            }
+        }
+    }
+}

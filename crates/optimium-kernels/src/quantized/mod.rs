@@ -16,13 +16,15 @@ mod add;
 mod band;
 mod conv;
 mod depthwise;
-pub mod general;
 mod gemm;
+pub mod general;
 mod linear;
 mod lookup;
 mod output;
 mod packed;
 mod pool;
+#[cfg(test)]
+mod testing;
 mod tile;
 
 pub use add::{add, mul};
@@ -30,8 +32,9 @@ pub use conv::QuantizedConvolution;
 pub use depthwise::QuantizedDepthwise;
 pub use gemm::{Activations, gemm};
 pub use linear::{
-    Blocks, Channels, QuantizedElement, dequantize_linear, dequantize_linear_blocked, dynamic_quantize_linear, dynamic_range,
-    dynamic_parameters, dynamic_range_part, quantize_linear, quantize_linear_blocked, requantize,
+    Blocks, Channels, QuantizedElement, dequantize_linear, dequantize_linear_blocked, dynamic_parameters,
+    dynamic_quantize_linear, dynamic_range, dynamic_range_part, quantize_linear, quantize_linear_blocked,
+    requantize,
 };
 pub use lookup::{LookupTable, lookup};
 pub use output::{Dequantize, Output, QuantizedResidual, Requantize, Rows};

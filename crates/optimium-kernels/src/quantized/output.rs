@@ -115,7 +115,10 @@ impl Output<'_> {
                 (r.c.len(), r.multiplier.len() >= columns && bias && residual)
             }
         };
-        assert!(stride >= columns && last <= length, "{rows}×{columns} results, stride {stride}, in {length} elements");
+        assert!(
+            stride >= columns && last <= length,
+            "{rows}×{columns} results, stride {stride}, in {length} elements"
+        );
         assert!(complete, "scales, biases or residuals are missing for {rows}×{columns} results");
         if let Output::F32(d) = self {
             assert!(d.activation != Activation::PRelu, "PRelu cannot be fused into a dequantizing store");
@@ -127,7 +130,7 @@ impl Output<'_> {
 pub(super) trait Store: Copy {
     /// What is the same for all rows.
     type Column<S: Simd>: Copy;
-    /// Reads it for `n` columns from `column`.
+    /// Reads it for `n` columns from `column`, which may be none.
     ///
     /// # Safety
     /// The columns exist.
@@ -150,6 +153,34 @@ pub(super) trait Store: Copy {
         n: usize,
         sum: S::I32,
     );
+    /// Stores `n` sums of `row` from `column` on, in up to `V <= 4` vectors.
+    ///
+    /// # Safety
+    /// As [`store`](Store::store).
+    #[inline(always)]
+    unsafe fn store_vectors<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        of: [Self::Column<S>; V],
+        row: usize,
+        column: usize,
+        n: usize,
+        sums: [S::I32; V],
+    ) {
+        for v in 0..V {
+            let count = lanes::<S>(n, v);
+            if count > 0 {
+                // SAFETY: the caller's promise.
+                unsafe { self.store(simd, of[v], row, column + v * S::LANES, count, sums[v]) }
+            }
+        }
+    }
+}
+
+/// How many of `n` columns vector `v` has.
+#[inline(always)]
+pub(super) fn lanes<S: Simd>(n: usize, v: usize) -> usize {
+    n.saturating_sub(v * S::LANES).min(S::LANES)
 }
 
 /// Stores the sums themselves.
@@ -173,7 +204,9 @@ impl Store for StoreI32<'_> {
     #[inline(always)]
     unsafe fn store<S: Simd>(self, simd: S, (): (), row: usize, column: usize, n: usize, sum: S::I32) {
         // SAFETY: the caller's promise.
-        unsafe { simd.store_i32_masked(self.c.as_mut_ptr().add(row * self.stride + column), sum, simd.first(n)) }
+        unsafe {
+            simd.store_i32_masked(self.c.as_mut_ptr().add(row * self.stride + column), sum, simd.first(n))
+        }
     }
 }
 
@@ -193,9 +226,9 @@ impl Store for StoreF32<'_> {
         let mask = simd.first(n);
         // SAFETY: the caller's promise.
         unsafe {
-            let scale = simd.load_masked(self.output.scale.as_ptr().add(column), mask);
+            let scale = simd.load_masked(self.output.scale.as_ptr().wrapping_add(column), mask);
             let bias = match self.output.bias {
-                Some(bias) => simd.load_masked(bias.as_ptr().add(column), mask),
+                Some(bias) => simd.load_masked(bias.as_ptr().wrapping_add(column), mask),
                 None => simd.splat(0.0),
             };
             (scale, bias)
@@ -208,13 +241,27 @@ impl Store for StoreF32<'_> {
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(self, simd: S, of: Self::Column<S>, row: usize, column: usize, n: usize, sum: S::I32) {
+    unsafe fn store<S: Simd>(
+        self,
+        simd: S,
+        of: Self::Column<S>,
+        row: usize,
+        column: usize,
+        n: usize,
+        sum: S::I32,
+    ) {
         let (scale, bias) = of;
         let scale = simd.mul(scale, simd.splat(self.output.row_scale.get(row)));
         let value = simd.fma(simd.to_f32(sum), scale, bias);
         let value = activation::apply(simd, self.output.activation, value);
         // SAFETY: the caller's promise.
-        unsafe { simd.store_masked(self.output.c.as_mut_ptr().add(row * self.stride + column), value, simd.first(n)) }
+        unsafe {
+            simd.store_masked(
+                self.output.c.as_mut_ptr().add(row * self.stride + column),
+                value,
+                simd.first(n),
+            )
+        }
     }
 }
 
@@ -231,43 +278,107 @@ impl Store for StoreBytes<'_> {
     #[inline(always)]
     unsafe fn column<S: Simd>(self, simd: S, column: usize, n: usize) -> S::F32 {
         // SAFETY: the caller's promise.
-        unsafe { simd.load_masked(self.output.multiplier.as_ptr().add(column), simd.first(n)) }
+        unsafe { simd.load_masked(self.output.multiplier.as_ptr().wrapping_add(column), simd.first(n)) }
     }
 
     #[inline(always)]
     unsafe fn bias<S: Simd>(self, simd: S, column: usize, n: usize) -> S::I32 {
         match self.output.bias {
             // SAFETY: the caller's promise.
-            Some(bias) => unsafe { simd.load_i32_masked(bias.as_ptr().add(column), simd.first(n)) },
+            Some(bias) => unsafe { simd.load_i32_masked(bias.as_ptr().wrapping_add(column), simd.first(n)) },
             None => simd.splat_i32(0),
         }
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(self, simd: S, multiplier: S::F32, row: usize, column: usize, n: usize, sum: S::I32) {
+    unsafe fn store<S: Simd>(
+        self,
+        simd: S,
+        multiplier: S::F32,
+        row: usize,
+        column: usize,
+        n: usize,
+        sum: S::I32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = self.byte_values(simd, multiplier, row, column, n, sum);
+            store_values(simd, self.address(row, column), bytes, n, self.output.signed)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_vectors<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        multiplier: [S::F32; V],
+        row: usize,
+        column: usize,
+        n: usize,
+        sums: [S::I32; V],
+    ) {
+        let mut values = [simd.splat_i32(0); 4];
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in 0..V {
+                let column = column + v * S::LANES;
+                values[v] = self.byte_values(simd, multiplier[v], row, column, lanes::<S>(n, v), sums[v]);
+            }
+            let packed = if self.output.signed { simd.pack_i8(values) } else { simd.pack_u8(values) };
+            simd.store_bytes(self.address(row, column), simd.order_packed(packed), n)
+        }
+    }
+}
+
+impl StoreBytes<'_> {
+    /// Where the result of a row and a column goes.
+    ///
+    /// # Safety
+    /// It exists.
+    #[inline(always)]
+    unsafe fn address(self, row: usize, column: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.output.c.as_mut_ptr().add(row * self.stride + column) }
+    }
+
+    /// The bytes of `n` sums, as integers.
+    ///
+    /// # Safety
+    /// The row and the columns exist.
+    #[inline(always)]
+    unsafe fn byte_values<S: Simd>(
+        self,
+        simd: S,
+        multiplier: S::F32,
+        row: usize,
+        column: usize,
+        n: usize,
+        sum: S::I32,
+    ) -> S::I32 {
         let output = self.output;
         let mut value = simd.mul(simd.to_f32(sum), multiplier);
         if let Some(residual) = output.residual {
-            // SAFETY: the caller's promise, and `Output::check`.
+            // SAFETY: the caller's promise, and `Output::check`; with no columns nothing is loaded.
             let bytes = unsafe {
-                let p = residual.data.as_ptr().add(row * residual.stride + column);
+                let p = residual.data.as_ptr().wrapping_add(row * residual.stride + column);
                 load_values(simd, p, n, residual.signed)
             };
             let centred = simd.to_f32(simd.sub_i32(bytes, simd.splat_i32(residual.zero_point)));
             value = simd.fma(centred, simd.splat(residual.multiplier), value);
         }
-        let bytes = to_byte_values(simd, value, output.zero_point, output.low, output.high);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let p = output.c.as_mut_ptr().add(row * self.stride + column);
-            store_values(simd, p, bytes, n, output.signed)
-        }
+        to_byte_values(simd, value, output.zero_point, output.low, output.high)
     }
 }
 
 /// `clamp(round(value) + zero_point, low, high)`
 #[inline(always)]
-pub(super) fn to_byte_values<S: Simd>(simd: S, value: S::F32, zero_point: i32, low: i32, high: i32) -> S::I32 {
+pub(super) fn to_byte_values<S: Simd>(
+    simd: S,
+    value: S::F32,
+    zero_point: i32,
+    low: i32,
+    high: i32,
+) -> S::I32 {
     // Bounded while still a float: the conversion is undefined beyond the range of integers.
     let low = simd.splat((low - zero_point) as f32);
     let high = simd.splat((high - zero_point) as f32);

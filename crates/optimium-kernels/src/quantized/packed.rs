@@ -80,7 +80,9 @@ impl PackedMatrix {
             [one] => one - shift,
             many => many[column] - shift,
         };
-        Self::pack(level, 1, k, n, zero, |_, row, column| (data[row * row_stride + column * column_stride] ^ flip) as i8)
+        Self::pack(level, 1, k, n, zero, |_, row, column| {
+            (data[row * row_stride + column * column_stride] ^ flip) as i8
+        })
     }
 
     /// Packs `runs · run` rows; `value(run, row of the run, column)` is in the signed domain, as is the

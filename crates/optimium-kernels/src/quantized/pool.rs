@@ -37,7 +37,15 @@ impl PoolWindow {
         let (output, stride) = ([1, 1], [1, 1]);
         let (padding, padding_end) = ([0, 0], [0, 0]);
         PoolWindow {
-            batch, input, output, channels, kernel: input, stride, padding, padding_end, count_include_pad: false,
+            batch,
+            input,
+            output,
+            channels,
+            kernel: input,
+            stride,
+            padding,
+            padding_end,
+            count_include_pad: false,
         }
     }
 
@@ -112,7 +120,8 @@ impl AveragePool<'_> {
             for x in columns.clone() {
                 let offset = ((image * height + y) * width + x) * channels + channel;
                 // SAFETY: the caller's promise.
-                sum = simd.add_i32(sum, unsafe { load_values(simd, self.x.as_ptr().add(offset), n, qx.signed) });
+                sum = simd
+                    .add_i32(sum, unsafe { load_values(simd, self.x.as_ptr().add(offset), n, qx.signed) });
             }
         }
         let zeros = qx.zero_point.wrapping_mul((rows.len() * columns.len()) as i32);
@@ -123,5 +132,82 @@ impl AveragePool<'_> {
         let bytes = to_byte_values(simd, value, qy.zero_point, low, high);
         // SAFETY: the caller's promise.
         unsafe { store_values(simd, self.y.as_mut_ptr().add(to + channel), bytes, n, qy.signed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::{Random, each_case};
+
+    use super::*;
+    use crate::quantized::byte_value;
+    use crate::quantized::testing::{bytes, compare_bytes};
+
+    fn naive(window: &PoolWindow, x: &[u8], from: Quantization, to: Quantization) -> Vec<u8> {
+        let PoolWindow { batch, input: [h, w], output: [oh, ow], channels, kernel, stride, padding, .. } =
+            *window;
+        let mut result = vec![];
+        for index in 0..batch * oh * ow * channels {
+            let (pixel, channel) = (index / channels, index % channels);
+            let (image, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+            let (mut sum, mut count) = (0, 0);
+            for (ky, kx) in (0..kernel[0] * kernel[1]).map(|t| (t / kernel[1], t % kernel[1])) {
+                let (y, x_) = (oy * stride[0] + ky, ox * stride[1] + kx);
+                let bounds = [h + padding[0] + window.padding_end[0], w + padding[1] + window.padding_end[1]];
+                let inside = y >= padding[0] && y < h + padding[0] && x_ >= padding[1] && x_ < w + padding[1];
+                if inside {
+                    let at = ((image * h + y - padding[0]) * w + x_ - padding[1]) * channels + channel;
+                    sum += byte_value(x[at], from.signed) - from.zero_point;
+                }
+                count += usize::from(inside || window.count_include_pad && y < bounds[0] && x_ < bounds[1]);
+            }
+            let value = sum as f32 * (from.scale / (to.scale * count.max(1) as f32));
+            let (low, high) = to.limits();
+            result.push((value.round_ties_even() as i32 + to.zero_point).clamp(low, high) as u8);
+        }
+        result
+    }
+
+    #[test]
+    fn means_match_their_definition() {
+        let window = |input, output, channels, kernel, stride, padding, count_include_pad| PoolWindow {
+            batch: 2,
+            input,
+            output,
+            channels,
+            kernel,
+            stride,
+            padding,
+            padding_end: [1, 1],
+            count_include_pad,
+        };
+        let windows = [
+            PoolWindow::global(2, [7, 7], 70),
+            PoolWindow::global(1, [1, 3], 5),
+            window([6, 7], [3, 4], 17, [2, 2], [2, 2], [0, 0], false),
+            window([5, 5], [5, 5], 16, [3, 3], [1, 1], [1, 1], true),
+            window([5, 5], [3, 3], 33, [3, 3], [2, 2], [1, 1], false),
+            window([5, 5], [4, 4], 3, [3, 3], [2, 2], [1, 1], true),
+        ];
+        let cases =
+            Level::available().flat_map(|level| windows.into_iter().map(move |window| (level, window)));
+        each_case(cases, |&(level, window)| {
+            let from = Quantization { scale: 0.5, zero_point: 3, signed: true };
+            let to = Quantization { scale: 0.25, zero_point: 120, signed: false };
+            let x = bytes(
+                &mut Random::new(9),
+                window.batch * window.input[0] * window.input[1] * window.channels,
+            );
+            let expected = naive(&window, &x, from, to);
+            for count in 1..=3 {
+                let mut y = vec![0; expected.len()];
+                let shared = SharedSlice::new(&mut y);
+                for index in 0..count {
+                    average_pool(level, &window, &x, from, shared, to, Part { index, count });
+                }
+                compare_bytes(&y, &expected, false).map_err(|e| format!("{count} parts: {e}"))?;
+            }
+            Ok(())
+        });
     }
 }

@@ -2,8 +2,9 @@
 
 use optimium_simd::{Level, Simd};
 
-/// Accumulators that a tile may have, in lanes of the widest vectors.
-const CAPACITY: usize = 24 * 16;
+/// Accumulators that a tile may have, in lanes of the widest vectors, and three vectors beyond, because the
+/// sums of a row are read as four vectors.
+const CAPACITY: usize = 27 * 16;
 
 /// The sums of one tile, row by row.
 #[repr(align(64))]
@@ -192,10 +193,10 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(
             }
         }
     }
-    for i in 0..R {
-        for v in 0..V {
+    for (i, row) in acc.iter().enumerate() {
+        for (v, &sum) in row.iter().enumerate() {
             // SAFETY: a tile has at most CAPACITY sums.
-            unsafe { simd.store_i32(sums.0.as_mut_ptr().add((i * V + v) * S::LANES), acc[i][v]) }
+            unsafe { simd.store_i32(sums.0.as_mut_ptr().add((i * V + v) * S::LANES), sum) }
         }
     }
 }
@@ -207,9 +208,9 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(
 #[inline(always)]
 unsafe fn load_weights<S: Simd, const V: usize>(simd: S, b: *const i32) -> [S::I32; V] {
     let mut w = [simd.splat_i32(0); V];
-    for v in 0..V {
+    for (v, w) in w.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        w[v] = unsafe { simd.load_i32(b.add(v * S::LANES)) };
+        *w = unsafe { simd.load_i32(b.add(v * S::LANES)) };
     }
     w
 }

@@ -66,6 +66,18 @@ fn transpose_8x8(_: Avx2, rows: [__m256; 8]) -> [__m256; 8] {
     out
 }
 
+/// Clamped to the exponents of normal numbers.
+#[inline(always)]
+fn normal_exponent(_: Avx2, e: __m256i) -> __m256i {
+    proven!(_mm256_min_epi32(_mm256_max_epi32(e, _mm256_set1_epi32(-126)), _mm256_set1_epi32(127)))
+}
+
+/// `2ᵉ` for the exponent of a normal number.
+#[inline(always)]
+fn power_of_two(_: Avx2, e: __m256i) -> __m256 {
+    proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(e, _mm256_set1_epi32(127)))))
+}
+
 impl Simd for Avx2 {
     type F32 = __m256;
     type I32 = __m256i;
@@ -170,20 +182,18 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, a: __m256, n: __m256) -> __m256 {
-        // Three factors, each a normal power of two: the middle steps stay exact, the last one rounds.
+        // Three factors, each a normal power of two. The largest comes last: what the ones before it
+        // might round is lost in the result anyway.
         let clamped = proven!(_mm256_min_ps(_mm256_max_ps(n, _mm256_set1_ps(-300.0)), _mm256_set1_ps(300.0)));
         let exponent = proven!(_mm256_cvtps_epi32(clamped));
-        let power = |e: __m256i| {
-            proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(e, _mm256_set1_epi32(127)))))
-        };
-        let bounded = |e: __m256i| {
-            proven!(_mm256_min_epi32(_mm256_max_epi32(e, _mm256_set1_epi32(-126)), _mm256_set1_epi32(127)))
-        };
-        let one = bounded(proven!(_mm256_srai_epi32::<1>(exponent)));
-        let rest = proven!(_mm256_sub_epi32(exponent, one));
-        let two = bounded(rest);
-        let three = bounded(proven!(_mm256_sub_epi32(rest, two)));
-        self.mul(self.mul(self.mul(a, power(one)), power(two)), power(three))
+        let last = normal_exponent(self, exponent);
+        let rest = proven!(_mm256_sub_epi32(exponent, last));
+        let second = normal_exponent(self, rest);
+        let first = proven!(_mm256_sub_epi32(rest, second));
+        self.mul(
+            self.mul(self.mul(a, power_of_two(self, first)), power_of_two(self, second)),
+            power_of_two(self, last),
+        )
     }
     #[inline(always)]
     fn lt(self, a: __m256, b: __m256) -> __m256i {
@@ -375,6 +385,10 @@ impl Simd for Avx2 {
     fn pack_i8(self, v: [__m256i; 4]) -> __m256i {
         let [a, b, c, d] = v;
         proven!(_mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)))
+    }
+    #[inline(always)]
+    fn order_packed(self, packed: __m256i) -> __m256i {
+        proven!(_mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)))
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const u16, n: usize) -> __m256 {

@@ -327,6 +327,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8, v: __m512i, n: usize) {
+        // Masked stores are slower than plain ones, even where the mask is full.
+        if n >= 64 {
+            return proven!(_mm512_storeu_si512(p.cast(), v));
+        }
         proven!(_mm512_mask_storeu_epi8(p.cast(), first_bytes(n), v))
     }
     #[inline(always)]
@@ -350,6 +354,11 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     fn pack_i8(self, v: [__m512i; 4]) -> __m512i {
         let [a, b, c, d] = v;
         proven!(_mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)))
+    }
+    #[inline(always)]
+    fn order_packed(self, packed: __m512i) -> __m512i {
+        let order = proven!(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        proven!(_mm512_permutexvar_epi32(order, packed))
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const u16, n: usize) -> __m512 {

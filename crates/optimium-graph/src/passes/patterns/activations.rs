@@ -1,0 +1,138 @@
+//! SiLU, hard swish, hard sigmoid, GELU, Mish and softplus in their spellings.
+
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
+
+use super::super::editor::Editor;
+use super::super::matching::{activation, binary, close, either, operands, unary, with_scalar};
+use super::product::Product;
+use crate::ops::{Activation, Binary, Unary};
+use crate::{NodeId, Operator, ValueId};
+
+fn set(editor: &mut Editor, node: NodeId, function: Activation, x: ValueId) -> Option<()> {
+    let y = editor.output(node)?;
+    if !editor.same_shape(x, y) {
+        return None;
+    }
+    editor.replace(node, Operator::Activation { function }, vec![Some(x)]);
+    Some(())
+}
+
+/// `ln(1 + exp(x))`
+pub(super) fn softplus(editor: &mut Editor, node: NodeId) -> Option<()> {
+    let Operator::Unary { function: Unary::Log } = editor.op(node) else { return None };
+    let sum = editor.input(node, 0)?;
+    let (exponential, one) = with_scalar(editor, binary(editor, sum, Binary::Add)?)?;
+    let x = unary(editor, exponential, Unary::Exp).filter(|_| one == 1.0)?;
+    set(editor, node, Activation::Softplus, x)
+}
+
+/// Whatever is a product of x and a function of x, and the hard sigmoid, a scaled bound.
+pub(super) fn product_of_activation(editor: &mut Editor, node: NodeId) -> Option<()> {
+    operands(editor, node, Binary::Mul)?;
+    let product = Product::of_node(editor, node)?;
+    let rules = [silu, hard_swish, hard_sigmoid, gelu, gelu_tanh, mish];
+    let (x, function) = rules.iter().find_map(|rule| rule(editor, product.clone()))?;
+    set(editor, node, function, x)
+}
+
+type Found = Option<(ValueId, Activation)>;
+
+/// The one factor that is left.
+fn rest(product: &Product) -> Option<ValueId> {
+    match product.factors.as_slice() {
+        [x] => Some(*x),
+        _ => None,
+    }
+}
+
+/// The operand of the factor that is that activation.
+fn take_activation(editor: &Editor, product: &mut Product, function: Activation) -> Option<ValueId> {
+    product.take(|value| activation(editor, value).filter(|(_, f)| *f == function).map(|(x, _)| x))
+}
+
+fn silu(editor: &Editor, mut product: Product) -> Found {
+    let x = take_activation(editor, &mut product, Activation::Sigmoid)?;
+    (product.scale == 1.0 && rest(&product)? == x).then_some((x, Activation::Silu))
+}
+
+fn mish(editor: &Editor, mut product: Product) -> Found {
+    let softplus = take_activation(editor, &mut product, Activation::Tanh)?;
+    let (x, function) = activation(editor, softplus)?;
+    let matches = function == Activation::Softplus && product.scale == 1.0 && rest(&product)? == x;
+    matches.then_some((x, Activation::Mish))
+}
+
+/// `x · hardsigmoid(x)` or `x · clip(x + 3, 0, 6) / 6`
+fn hard_swish(editor: &Editor, mut product: Product) -> Found {
+    let hard = |value| {
+        let (x, function) = activation(editor, value)?;
+        match function {
+            Activation::HardSigmoid { alpha, beta } if close(alpha, 1.0 / 6.0) && close(beta, 0.5) => Some((x, 1.0)),
+            _ => Some((shifted_bound(editor, value)?, 1.0 / 6.0)),
+        }
+    };
+    let (x, scale) = product.take(hard)?;
+    (close(product.scale, scale) && rest(&product)? == x).then_some((x, Activation::HardSwish))
+}
+
+/// `clip(x + 3, 0, 6) / 6`
+fn hard_sigmoid(editor: &Editor, product: Product) -> Found {
+    let x = shifted_bound(editor, rest(&product)?)?;
+    close(product.scale, 1.0 / 6.0)
+        .then_some((x, Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }))
+}
+
+/// The x of `clip(x + 3, 0, 6)`.
+fn shifted_bound(editor: &Editor, value: ValueId) -> Option<ValueId> {
+    let (sum, function) = activation(editor, value)?;
+    if function != (Activation::Clip { low: Some(0.0), high: Some(6.0) }) {
+        return None;
+    }
+    let (x, offset) = with_scalar(editor, binary(editor, sum, Binary::Add)?)?;
+    (offset == 3.0).then_some(x)
+}
+
+/// `x / 2 · (1 + erf(x / √2))`
+fn gelu(editor: &Editor, mut product: Product) -> Found {
+    let argument = product.take(|value| {
+        let (erf, one) = with_scalar(editor, binary(editor, value, Binary::Add)?)?;
+        unary(editor, erf, Unary::Erf).filter(|_| one == 1.0)
+    })?;
+    let inner = Product::of(editor, argument);
+    let x = rest(&inner).filter(|_| close(inner.scale, FRAC_1_SQRT_2))?;
+    (close(product.scale, 0.5) && rest(&product)? == x).then_some((x, Activation::Gelu))
+}
+
+/// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`
+fn gelu_tanh(editor: &Editor, mut product: Product) -> Found {
+    let argument = product.take(|value| {
+        let (tanh, one) = with_scalar(editor, binary(editor, value, Binary::Add)?)?;
+        let (argument, function) = activation(editor, tanh)?;
+        (function == Activation::Tanh && one == 1.0).then_some(argument)
+    })?;
+    let x = rest(&product).filter(|_| close(product.scale, 0.5))?;
+    is_gelu_polynomial(editor, argument, x).then_some((x, Activation::GeluTanh))
+}
+
+/// Whether it is `√(2/π) · (x + 0.044715 · x³)` or `√(2/π) · x · (1 + 0.044715 · x²)`.
+fn is_gelu_polynomial(editor: &Editor, value: ValueId, x: ValueId) -> bool {
+    let mut outer = Product::of(editor, value);
+    let is_power = |value: ValueId, power: usize| {
+        let product = Product::of(editor, value);
+        close(product.scale, 0.044_715) && product.factors == vec![x; power]
+    };
+    let cubic = |value| {
+        either(binary(editor, value, Binary::Add)?, |a, b| (a == x && is_power(b, 3)).then_some(()))
+    };
+    let quadratic = |value| {
+        let (square, one) = with_scalar(editor, binary(editor, value, Binary::Add)?)?;
+        (one == 1.0 && is_power(square, 2)).then_some(())
+    };
+    if !close(outer.scale, FRAC_2_PI.sqrt()) {
+        return false;
+    }
+    match outer.take(cubic) {
+        Some(()) => outer.factors.is_empty(),
+        None => outer.take(quadratic).is_some() && outer.factors == [x],
+    }
+}

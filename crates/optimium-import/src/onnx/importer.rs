@@ -1,0 +1,467 @@
+//! From the messages of a model to its graph.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use optimium_graph::{Graph, Unsupported, Value, ValueId, ValueType};
+use optimium_tensor::{Error, ErrorKind, Expr, Result, Tensor};
+
+use super::attributes::{Attributes, FunctionAttributes};
+use super::level::{Capture, Level, Opsets, Scope};
+use super::node::NodeReader;
+use super::ops::{self, Operation};
+use super::proto::{
+    FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetId, TensorProto, ValueInfoProto,
+};
+use super::{tensor, types};
+use crate::check;
+
+/// The versions of ONNX's own operators that are known.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+
+/// How deep bodies and functions may be nested.
+const DEPTH: usize = 32;
+
+/// How many nodes functions may expand to: functions that call functions grow exponentially.
+const EXPANDED_NODES: usize = 1 << 20;
+
+/// The graph of a model.
+pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Graph> {
+    let graph = model.graph.as_mut().ok_or_else(|| Error::model("the model has no graph"))?;
+    // Constants are given up one by one while they become tensors, so that memory does not hold them twice.
+    let initializers = std::mem::take(&mut graph.initializer);
+    let model = model;
+    let graph = model.graph.as_ref().ok_or_else(|| Error::model("the model has no graph"))?;
+    if !graph.quantization_annotation.is_empty() {
+        return Err(Error::not_implemented("quantization by annotations of tensors"));
+    }
+    let mut functions = HashMap::new();
+    for function in &model.functions {
+        let key = (domain(&function.domain), function.name.as_str(), function.overload.as_str());
+        if functions.insert(key, function).is_some() {
+            return Err(Error::model(format!("the function {:?} is defined twice", function.name)));
+        }
+    }
+    let opsets = opsets(&model.opset_import)?;
+    let mut importer =
+        Importer { folder, functions, levels: Vec::new(), unsupported: Vec::new(), expanded: 0 };
+    let scope = Scope { opsets, ..Scope::default() };
+    let (graph, _) = importer.read_graph(graph, initializers, scope)?;
+    if importer.unsupported.is_empty() {
+        Ok(graph)
+    } else {
+        Err(Unsupported::error(&graph.name, &importer.unsupported))
+    }
+}
+
+/// `ai.onnx` is another name of the default domain.
+fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+fn opsets(imports: &[OperatorSetId]) -> Result<Opsets<'_>> {
+    let mut opsets = HashMap::new();
+    for import in imports {
+        let domain = domain(&import.domain);
+        if domain.is_empty() && !OPSETS.contains(&import.version) {
+            return Err(Error::not_implemented(format!(
+                "version {} of ONNX's operators; known are {} to {}",
+                import.version,
+                OPSETS.start(),
+                OPSETS.end()
+            )));
+        }
+        opsets.insert(domain, import.version);
+    }
+    Ok(Rc::new(opsets))
+}
+
+/// The state of an import: the graph under construction, inside of those that it is a body in.
+pub(super) struct Importer<'m> {
+    folder: Option<&'m Path>,
+    functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
+    levels: Vec<Level<'m>>,
+    unsupported: Vec<Unsupported>,
+    expanded: usize,
+}
+
+impl<'m> Importer<'m> {
+    /// The graph under construction.
+    pub(super) fn level(&mut self) -> &mut Level<'m> {
+        self.levels.last_mut().expect("nodes are read into a graph")
+    }
+
+    /// The tensor of a message.
+    pub(super) fn tensor(&self, proto: &TensorProto) -> Result<Tensor> {
+        tensor::read(proto, self.folder)
+    }
+
+    /// The tensor of a sparse message.
+    pub(super) fn sparse_tensor(&self, proto: &super::proto::SparseTensorProto) -> Result<Tensor> {
+        tensor::read_sparse(proto, self.folder)
+    }
+
+    /// Reads the body of a control-flow operator. The captured values are not yet among its inputs.
+    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<(Graph, Vec<Capture>)> {
+        let around = self.level().scope();
+        let scope = Scope {
+            opsets: Rc::clone(&around.opsets),
+            attributes: Rc::clone(&around.attributes),
+            prefix: around.prefix.clone(),
+            values: HashMap::new(),
+        };
+        self.check_depth()?;
+        let mut constants = Vec::new();
+        for constant in &body.initializer {
+            constants.push(constant.clone());
+        }
+        self.read_graph(body, constants, scope)
+            .map_err(|error| error.context(format!("the body {:?}", body.name)))
+    }
+
+    fn check_depth(&self) -> Result<()> {
+        let depth: usize = self.levels.iter().map(|level| level.scopes.len()).sum();
+        if depth > DEPTH {
+            return Err(Error::model(format!("bodies and functions are nested deeper than {DEPTH}")));
+        }
+        Ok(())
+    }
+
+    fn read_graph(
+        &mut self,
+        proto: &'m GraphProto,
+        initializers: Vec<TensorProto>,
+        scope: Scope<'m>,
+    ) -> Result<(Graph, Vec<Capture>)> {
+        self.levels.push(Level::new(&proto.name, scope));
+        self.declare_inputs(proto, &initializers)?;
+        self.declare_constants(proto, initializers)?;
+        self.declare_results(&proto.node)?;
+        self.declare_types(proto.value_info.iter().chain(&proto.output));
+        for output in &proto.output {
+            let id = self.resolve(&output.name)?.ok_or_else(|| {
+                Error::model(format!("the graph's output {:?} is computed by no node", output.name))
+            })?;
+            self.level().graph.outputs.push(id);
+        }
+        self.read_nodes(&proto.node)?;
+        let mut level = self.levels.pop().expect("pushed above");
+        if self.unsupported.is_empty() {
+            check::producers(&level.graph, level.captures.iter().map(|capture| capture.inner))?;
+        }
+        level.graph.sort()?;
+        Ok((level.graph, level.captures))
+    }
+
+    fn declare_inputs(&mut self, proto: &'m GraphProto, initializers: &[TensorProto]) -> Result<()> {
+        // Old models list their constants as inputs too.
+        let sparse = proto.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
+        let constants: HashSet<&str> =
+            initializers.iter().chain(sparse).map(|tensor| tensor.name.as_str()).collect();
+        for input in proto.input.iter().filter(|input| !constants.contains(input.name.as_str())) {
+            let id = self.declare(&input.name)?;
+            let level = self.level();
+            level.graph.inputs.push(id);
+            let mut symbols = Vec::new();
+            let mut dimension = |index: usize, number: Option<i64>, name: Option<&str>| match number {
+                Some(number) => Some(Expr::from(number)),
+                None => {
+                    let symbol = name.map_or_else(|| format!("{}_dim_{index}", input.name), str::to_owned);
+                    let expr = Expr::symbol(&symbol);
+                    symbols.push(symbol);
+                    Some(expr)
+                }
+            };
+            let declared = input.r#type.as_ref().map(|declared| types::value_type(declared, &mut dimension));
+            match declared {
+                Some(Ok(value_type)) => level.graph.value_mut(id).value_type = value_type,
+                Some(Err(error)) => self.unsupported("input", &input.name, error)?,
+                // Bodies may leave the types of their inputs out.
+                None => {}
+            }
+            self.level().symbols.extend(symbols);
+        }
+        Ok(())
+    }
+
+    fn declare_constants(&mut self, proto: &'m GraphProto, initializers: Vec<TensorProto>) -> Result<()> {
+        for initializer in initializers {
+            let id = self.declare(&initializer.name)?;
+            match self.tensor(&initializer) {
+                Ok(tensor) => self.set_constant(id, tensor),
+                Err(error) => self.unsupported("constant", &initializer.name, error)?,
+            }
+        }
+        for initializer in &proto.sparse_initializer {
+            let name = initializer.values.as_ref().map_or("", |values| values.name.as_str());
+            let id = self.declare(name)?;
+            match self.sparse_tensor(initializer) {
+                Ok(tensor) => self.set_constant(id, tensor),
+                Err(error) => self.unsupported("constant", name, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a constant of a value.
+    pub(super) fn set_constant(&mut self, id: ValueId, tensor: Tensor) {
+        let value = self.level().graph.value_mut(id);
+        value.value_type =
+            ValueType::Tensor { element_type: tensor.element_type(), shape: Some(tensor.shape()) };
+        value.constant = Some(tensor);
+    }
+
+    /// Declares what nodes compute, so that nodes may stand in any order.
+    fn declare_results(&mut self, nodes: &'m [NodeProto]) -> Result<()> {
+        for output in nodes.iter().flat_map(|node| &node.output).filter(|output| !output.is_empty()) {
+            if !self.level().scope().values.contains_key(output.as_str()) {
+                self.declare(output)?;
+            } else if self.level().scopes.len() == 1 {
+                return Err(Error::model(format!("the tensor {output:?} is computed twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A new value of that name in the names in force.
+    fn declare(&mut self, name: &str) -> Result<ValueId> {
+        let level = self.level();
+        if name.is_empty() {
+            return Err(Error::model("a tensor without a name"));
+        }
+        let unique = format!("{}{name}", level.scope().prefix);
+        let unique = level.value_names.unique(&unique);
+        let id = level.graph.add_unknown(unique);
+        if level.scope_mut().values.insert(name.to_owned(), id).is_some() {
+            return Err(Error::model(format!("two tensors have the name {name:?}")));
+        }
+        Ok(id)
+    }
+
+    /// Takes the types that the model declares. Shapes with symbols that no input has are no help to shape
+    /// inference, and dropped.
+    fn declare_types(&mut self, declared: impl Iterator<Item = &'m ValueInfoProto>) {
+        let level = self.level();
+        for info in declared {
+            let (Some(&id), Some(declared)) = (level.scope().values.get(&info.name), info.r#type.as_ref())
+            else {
+                continue;
+            };
+            if level.graph.value(id).value_type != ValueType::Unknown {
+                continue;
+            }
+            if let Some(shape) = declared.tensor_type.as_ref().and_then(|tensor| tensor.shape.as_ref()) {
+                level.declare_rank(id, shape.dim.len());
+            }
+            let symbols = &level.symbols;
+            let mut dimension = |_: usize, number: Option<i64>, name: Option<&str>| {
+                number.map(Expr::from).or_else(|| name.filter(|&n| symbols.contains(n)).map(Expr::symbol))
+            };
+            if let Ok(value_type) = types::value_type(declared, &mut dimension) {
+                level.graph.value_mut(id).value_type = value_type;
+            }
+        }
+    }
+
+    /// The value of that name: of the names in force, or of the graphs around, from where it is captured.
+    pub(super) fn resolve(&mut self, name: &str) -> Result<Option<ValueId>> {
+        let found = self.levels.iter().enumerate().rev().find_map(|(index, level)| {
+            let known = level.scope().values.get(name).map(|&id| (index, Some(id)));
+            // A function sees nothing but its own names.
+            known.or((level.scopes.len() > 1).then_some((index, None)))
+        });
+        let Some((found, Some(mut id))) = found else { return Ok(None) };
+        for index in found + 1..self.levels.len() {
+            id = self.capture(index, name, id);
+        }
+        Ok(Some(id))
+    }
+
+    /// Gives the body at `index` an input for a value of the graph around it; constants are shared instead.
+    fn capture(&mut self, index: usize, name: &str, outer: ValueId) -> ValueId {
+        let value = self.levels[index - 1].graph.value(outer);
+        let constant = value.constant.clone();
+        let value_type = match (&value.value_type, self.levels[index - 1].element_type(outer)) {
+            (ValueType::Unknown, Some(element_type)) => ValueType::Tensor { element_type, shape: None },
+            (known, _) => known.clone(),
+        };
+        let level = &mut self.levels[index];
+        let unique = level.value_names.unique(name);
+        let inner = match constant {
+            Some(tensor) => level.graph.add_constant(unique, tensor),
+            None => {
+                let inner =
+                    level.graph.add_value(Value { name: unique, value_type, scheme: None, constant: None });
+                level.captures.push(Capture { outer, inner });
+                inner
+            }
+        };
+        level.scope_mut().values.insert(name.to_owned(), inner);
+        inner
+    }
+
+    fn read_nodes(&mut self, nodes: &'m [NodeProto]) -> Result<()> {
+        // Readers ask for constants, wherever those stand.
+        let is_constant = |node: &&NodeProto| node.op_type == "Constant" && domain(&node.domain).is_empty();
+        let constants = nodes.iter().enumerate().filter(|(_, node)| is_constant(node));
+        let others = nodes.iter().enumerate().filter(|(_, node)| !is_constant(node));
+        for (index, node) in constants.chain(others) {
+            let name = match node.name.as_str() {
+                "" => format!("{}_{index}", node.op_type),
+                name => name.to_owned(),
+            };
+            let name = format!("{}{name}", self.level().scope().prefix);
+            let name = self.level().node_names.unique(&name);
+            let depth = self.levels.len();
+            match self.read_node(node, &name) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotImplemented => {
+                    // Bodies that were being read are given up.
+                    self.levels.truncate(depth);
+                    self.unsupported(&node.op_type, &name, error)?;
+                }
+                Err(error) => {
+                    return Err(error.context(format!("the node {name:?} ({})", node.op_type)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects what is unsupported, passes other errors on.
+    fn unsupported(&mut self, operation: &str, node: &str, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::NotImplemented {
+            return Err(error.context(format!("the {operation} {node:?}")));
+        }
+        let what = match error.message() {
+            "" => operation.to_owned(),
+            message => format!("{operation} ({message})"),
+        };
+        self.unsupported.push(Unsupported { operation: what, node: node.to_owned() });
+        Ok(())
+    }
+
+    fn read_node(&mut self, node: &'m NodeProto, name: &str) -> Result<()> {
+        let inputs = self.values(&node.input, "input")?;
+        let outputs = self.values(&node.output, "output")?;
+        let node_domain = domain(&node.domain);
+        let attributes = Attributes::new(node, &Rc::clone(&self.level().scope().attributes))?;
+        let key = (node_domain, node.op_type.as_str(), node.overload.as_str());
+        if let Some(&function) = self.functions.get(&key) {
+            return self.inline(function, name, &inputs, &outputs, attributes);
+        }
+        let opset = *self.level().scope().opsets.get(node_domain).ok_or_else(|| {
+            Error::model(format!("the model imports no operators of the domain {node_domain:?}"))
+        })?;
+        let operation = ops::find(node_domain, &node.op_type)
+            .ok_or_else(|| Error::not_implemented(if node_domain.is_empty() { "" } else { node_domain }))?;
+        check_arity(operation, &inputs, &outputs)?;
+        let mut reader = NodeReader::new(self, name, &node.op_type, opset, inputs, outputs, attributes);
+        (operation.read)(&mut reader)?;
+        let unread: Vec<&str> = reader.attributes.unread().collect();
+        match unread.as_slice() {
+            [] => Ok(()),
+            unread => Err(Error::not_implemented(format!("attribute {}", unread.join(", ")))),
+        }
+    }
+
+    fn values(&mut self, names: &[String], kind: &str) -> Result<Vec<Option<ValueId>>> {
+        let mut values = Vec::with_capacity(names.len());
+        for name in names {
+            values.push(match name.as_str() {
+                "" => None,
+                name => Some(self.resolve(name)?.ok_or_else(|| {
+                    Error::model(format!("its {kind} {name:?} is neither given nor computed"))
+                })?),
+            });
+        }
+        Ok(values)
+    }
+
+    /// Reads the nodes of a function in place of its call.
+    fn inline(
+        &mut self,
+        function: &'m FunctionProto,
+        name: &str,
+        inputs: &[Option<ValueId>],
+        outputs: &[Option<ValueId>],
+        mut attributes: Attributes<'m>,
+    ) -> Result<()> {
+        self.check_depth()?;
+        self.expanded = self.expanded.saturating_add(function.node.len());
+        if self.expanded > EXPANDED_NODES {
+            return Err(Error::model(format!("functions expand to more than {EXPANDED_NODES} nodes")));
+        }
+        if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
+            return Err(Error::model(format!("it calls {:?} with too many values", function.name)));
+        }
+        let given = function_attributes(function, &mut attributes)?;
+        let scope = Scope {
+            values: HashMap::new(),
+            opsets: opsets(&function.opset_import)?,
+            attributes: Rc::new(given),
+            prefix: format!("{name}/"),
+        };
+        self.level().scopes.push(scope);
+        let read = self.read_function(function, inputs, outputs);
+        self.level().scopes.pop();
+        read
+    }
+
+    fn read_function(
+        &mut self,
+        function: &'m FunctionProto,
+        inputs: &[Option<ValueId>],
+        outputs: &[Option<ValueId>],
+    ) -> Result<()> {
+        let scope = self.level().scope_mut();
+        for (name, id) in function.input.iter().zip(inputs) {
+            if let Some(id) = id {
+                scope.values.insert(name.clone(), *id);
+            }
+        }
+        for (name, id) in function.output.iter().zip(outputs) {
+            if let Some(id) = id
+                && scope.values.insert(name.clone(), *id).is_some()
+            {
+                return Err(Error::not_implemented(format!("a function that gives its input {name:?} back")));
+            }
+        }
+        self.declare_results(&function.node)?;
+        self.declare_types(function.value_info.iter());
+        self.read_nodes(&function.node)
+    }
+}
+
+/// What a call gives for a function's attributes, or their defaults.
+fn function_attributes<'m>(
+    function: &'m FunctionProto,
+    attributes: &mut Attributes<'m>,
+) -> Result<FunctionAttributes<'m>> {
+    let mut given: FunctionAttributes<'m> =
+        function.attribute_proto.iter().map(|default| (default.name.as_str(), default)).collect();
+    for (name, attribute) in attributes.all() {
+        if !given.contains_key(name) && !function.attribute.iter().any(|known| known == name) {
+            return Err(Error::not_implemented(format!("attribute {name}")));
+        }
+        given.insert(name, attribute);
+    }
+    // One that is neither given nor has a default is left out wherever the function passes it on.
+    Ok(given)
+}
+
+fn check_arity(operation: &Operation, inputs: &[Option<ValueId>], outputs: &[Option<ValueId>]) -> Result<()> {
+    let (least, most) = operation.inputs;
+    if inputs.len() > most || outputs.len() > operation.outputs {
+        return Err(Error::model(format!(
+            "it has {} inputs and {} outputs, more than the operator",
+            inputs.len(),
+            outputs.len()
+        )));
+    }
+    match (0..least).find(|&index| inputs.get(index).copied().flatten().is_none()) {
+        Some(index) => Err(Error::model(format!("its input {index} is missing"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,214 @@
+//! A graph under construction: the main graph, or the body of a control-flow operator in it.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use optimium_graph::ops::Operator;
+use optimium_graph::{Graph, Node, ValueId};
+use optimium_tensor::{ElementType, Tensor};
+
+use super::attributes::FunctionAttributes;
+use crate::names::Names;
+
+/// Versions of operator sets by domain.
+pub(super) type Opsets<'m> = Rc<HashMap<&'m str, i64>>;
+
+/// The names that nodes can use: those of a graph, or of a function that is being inlined into it.
+#[derive(Default)]
+pub(super) struct Scope<'m> {
+    /// Values by name.
+    pub(super) values: HashMap<String, ValueId>,
+    /// The operator sets that nodes are written in.
+    pub(super) opsets: Opsets<'m>,
+    /// What the function's caller gave; empty outside of functions.
+    pub(super) attributes: Rc<FunctionAttributes<'m>>,
+    /// In front of the names of nodes and values.
+    pub(super) prefix: String,
+}
+
+/// A value of a graph around, read by a body.
+#[derive(Clone, Copy)]
+pub(super) struct Capture {
+    /// The value, in the graph around.
+    pub(super) outer: ValueId,
+    /// The body's input for it.
+    pub(super) inner: ValueId,
+}
+
+/// A graph under construction.
+#[derive(Default)]
+pub(super) struct Level<'m> {
+    pub(super) graph: Graph,
+    /// The graph's own names, then those of the functions being inlined.
+    pub(super) scopes: Vec<Scope<'m>>,
+    pub(super) captures: Vec<Capture>,
+    pub(super) value_names: Names,
+    pub(super) node_names: Names,
+    /// Symbols of the dimensions of the graph's inputs.
+    pub(super) symbols: HashSet<String>,
+    ranks: HashMap<ValueId, usize>,
+    producers: HashMap<ValueId, (usize, usize)>,
+}
+
+/// How far types are followed back.
+const STEPS: usize = 10_000;
+
+impl<'m> Level<'m> {
+    /// An empty graph.
+    pub(super) fn new(name: &str, scope: Scope<'m>) -> Level<'m> {
+        Level { graph: Graph::new(name), scopes: vec![scope], ..Level::default() }
+    }
+
+    /// The names in force.
+    pub(super) fn scope(&self) -> &Scope<'m> {
+        self.scopes.last().expect("a level keeps its first scope until it is done")
+    }
+
+    /// As [`scope`](Level::scope), to be changed.
+    pub(super) fn scope_mut(&mut self) -> &mut Scope<'m> {
+        self.scopes.last_mut().expect("a level keeps its first scope until it is done")
+    }
+
+    /// Adds a value that has no name in the model.
+    pub(super) fn add_intermediate(&mut self, name: &str) -> ValueId {
+        let name = self.value_names.unique(name);
+        self.graph.add_unknown(name)
+    }
+
+    /// Adds a constant that has no name in the model.
+    pub(super) fn add_constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
+        let name = self.value_names.unique(name);
+        self.graph.add_constant(name, tensor)
+    }
+
+    /// Adds a node.
+    pub(super) fn add_node(&mut self, node: Node) {
+        let index = self.graph.nodes().len();
+        for (output, id) in node.outputs.iter().enumerate() {
+            if let Some(id) = id {
+                self.producers.insert(*id, (index, output));
+            }
+        }
+        self.graph.add_node(node);
+    }
+
+    /// Remembers the number of dimensions that the model declares, where the dimensions themselves are dropped.
+    pub(super) fn declare_rank(&mut self, value: ValueId, rank: usize) {
+        self.ranks.insert(value, rank);
+    }
+
+    /// The element type, where the model declares it or the nodes before tell.
+    pub(super) fn element_type(&self, mut value: ValueId) -> Option<ElementType> {
+        for _ in 0..STEPS {
+            if let Some(known) = self.graph.value(value).element_type() {
+                return Some(known);
+            }
+            let &(node, output) = self.producers.get(&value)?;
+            let node = &self.graph.nodes()[node];
+            match result_type(&node.op, output) {
+                ResultType::Fixed(element_type) => return Some(element_type),
+                ResultType::OfInput(index) => value = node.input(index)?,
+                ResultType::Unknown => return None,
+            }
+        }
+        None
+    }
+
+    /// The number of dimensions, where the model declares it or the nodes before tell.
+    pub(super) fn rank(&self, mut value: ValueId) -> Option<usize> {
+        for _ in 0..STEPS {
+            if let Some(shape) = self.graph.value(value).shape() {
+                return Some(shape.rank());
+            }
+            if let Some(&rank) = self.ranks.get(&value) {
+                return Some(rank);
+            }
+            let &(node, _) = self.producers.get(&value)?;
+            let node = &self.graph.nodes()[node];
+            match &node.op {
+                Operator::Transpose(transpose) => return Some(transpose.permutation.len()),
+                Operator::Conv(conv) => return Some(conv.strides.len() + 2),
+                Operator::ConvTranspose(conv) => return Some(conv.strides.len() + 2),
+                Operator::MaxPool(pool) => return Some(pool.window.kernel.len() + 2),
+                Operator::AveragePool(pool) => return Some(pool.window.kernel.len() + 2),
+                Operator::Flatten(_) | Operator::Gemm(_) => return Some(2),
+                Operator::Shape(_) | Operator::Range(_) => return Some(1),
+                Operator::Reshape(_) => {
+                    let shape = self.graph.value(node.input(1)?).shape()?.as_fixed()?;
+                    return shape.first().copied();
+                }
+                op if keeps_rank(op) => value = node.input(0)?,
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+fn keeps_rank(op: &Operator) -> bool {
+    use Operator::*;
+    matches!(
+        op,
+        Unary { .. }
+            | Activation { .. }
+            | Clip
+            | Cast(_)
+            | Identity
+            | Dropout
+            | Softmax(_)
+            | LayerNormalization(_)
+            | RmsNormalization(_)
+            | BatchNormalization(_)
+            | InstanceNormalization(_)
+            | GroupNormalization(_)
+            | GlobalPool(_)
+            | Resize(_)
+            | Pad(_)
+            | Concat(_)
+            | Split(_)
+            | Slice(_)
+            | CumSum(_)
+            | QuantizeLinear(_)
+            | DequantizeLinear(_)
+    )
+}
+
+enum ResultType {
+    Fixed(ElementType),
+    OfInput(usize),
+    Unknown,
+}
+
+/// Where the element type of an operator's output comes from.
+fn result_type(op: &Operator, output: usize) -> ResultType {
+    use ResultType::*;
+    match op {
+        Operator::Unary { function } => match function.name() {
+            "IsNaN" | "IsInf" => Fixed(ElementType::Bool),
+            _ => OfInput(0),
+        },
+        Operator::Comparison { .. } => Fixed(ElementType::Bool),
+        Operator::Where => OfInput(1),
+        Operator::Cast(cast) => Fixed(cast.to),
+        Operator::Range(range) => Fixed(range.element_type),
+        Operator::ConstantOfShape(constant) => Fixed(constant.element_type),
+        Operator::OneHot(_) => OfInput(2),
+        Operator::Shape(_) | Operator::Size | Operator::NonZero | Operator::ArgReduce(_) => {
+            Fixed(ElementType::I64)
+        }
+        Operator::ConvInteger(_) | Operator::MatMulInteger(_) => Fixed(ElementType::I32),
+        Operator::TopK(_) | Operator::MaxPool(_) if output == 1 => Fixed(ElementType::I64),
+        Operator::Dropout if output == 1 => Fixed(ElementType::Bool),
+        Operator::DequantizeLinear(_) => OfInput(1),
+        Operator::QuantizeLinear(quantize) => match quantize.output_type {
+            Some(element_type) => Fixed(element_type),
+            None => OfInput(2),
+        },
+        Operator::DynamicQuantizeLinear => {
+            Fixed(if output == 1 { ElementType::F32 } else { ElementType::U8 })
+        }
+        Operator::DynamicQuantizedMatMul(_) => Fixed(ElementType::F32),
+        Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) => Unknown,
+        _ => OfInput(0),
+    }
+}

@@ -1,0 +1,235 @@
+//! What the reader functions of operators work with.
+
+use optimium_graph::ops::{Activation, Binary, Comparison, Operator, Unary};
+use optimium_graph::{Graph, Node, ValueId};
+use optimium_tensor::{ElementType, Error, Result, Tensor};
+
+use super::attributes::Attributes;
+use super::importer::Importer;
+use super::level::{Capture, Level};
+use super::proto::{GraphProto, SparseTensorProto, TensorProto};
+
+/// One node of a model while it is read, and the graph that it becomes a part of.
+pub(super) struct NodeReader<'r, 'm> {
+    importer: &'r mut Importer<'m>,
+    name: String,
+    name_is_used: bool,
+    /// The operator's name in the model.
+    pub(super) op_type: &'m str,
+    /// The version of the operators that the model is written in.
+    pub(super) opset: i64,
+    /// The operands.
+    pub(super) inputs: Vec<Option<ValueId>>,
+    /// The results.
+    pub(super) outputs: Vec<Option<ValueId>>,
+    /// The attributes.
+    pub(super) attributes: Attributes<'m>,
+}
+
+impl<'r, 'm> NodeReader<'r, 'm> {
+    pub(super) fn new(
+        importer: &'r mut Importer<'m>,
+        name: &str,
+        op_type: &'m str,
+        opset: i64,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+        attributes: Attributes<'m>,
+    ) -> NodeReader<'r, 'm> {
+        NodeReader {
+            importer,
+            name: name.to_owned(),
+            name_is_used: false,
+            op_type,
+            opset,
+            inputs,
+            outputs,
+            attributes,
+        }
+    }
+
+    fn level(&mut self) -> &mut Level<'m> {
+        self.importer.level()
+    }
+
+    /// Input `index`, where it is there.
+    pub(super) fn input(&self, index: usize) -> Option<ValueId> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    /// Input `index`, which has to be there.
+    pub(super) fn required(&self, index: usize) -> Result<ValueId> {
+        self.input(index).ok_or_else(|| Error::model(format!("its input {index} is missing")))
+    }
+
+    /// Output `index`, where it is wanted.
+    pub(super) fn output(&self, index: usize) -> Option<ValueId> {
+        self.outputs.get(index).copied().flatten()
+    }
+
+    /// The content of a constant.
+    pub(super) fn constant(&mut self, value: ValueId) -> Option<Tensor> {
+        self.level().graph.constant(value).cloned()
+    }
+
+    /// The integers of a constant input; `None` where it is left out or not constant.
+    pub(super) fn constant_i64s(&mut self, index: usize) -> Result<Option<Vec<i64>>> {
+        match self.input(index).and_then(|value| self.constant(value)) {
+            Some(tensor) => tensor.to_i64s().map(Some).map_err(|error| {
+                Error::model(format!("its input {index} is no list of integers")).with_cause(error)
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// The element type, where it is known.
+    pub(super) fn element_type(&mut self, value: ValueId) -> Option<ElementType> {
+        self.level().element_type(value)
+    }
+
+    /// The number of dimensions, where it is known.
+    pub(super) fn rank(&mut self, value: ValueId) -> Option<usize> {
+        self.level().rank(value)
+    }
+
+    /// The dimensions of a constant.
+    pub(super) fn constant_dims(&mut self, value: ValueId) -> Option<Vec<usize>> {
+        self.level().graph.value(value).shape().and_then(|shape| shape.as_fixed())
+    }
+
+    /// The tensor of an attribute.
+    pub(super) fn tensor(&self, proto: &TensorProto) -> Result<Tensor> {
+        self.importer.tensor(proto)
+    }
+
+    /// The sparse tensor of an attribute.
+    pub(super) fn sparse_tensor(&self, proto: &SparseTensorProto) -> Result<Tensor> {
+        self.importer.sparse_tensor(proto)
+    }
+
+    /// The graph of an attribute, and what it captures.
+    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<(Graph, Vec<Capture>)> {
+        self.importer.read_body(body)
+    }
+
+    /// Makes the node's first output a constant.
+    pub(super) fn finish_constant(&mut self, tensor: Tensor) {
+        if let Some(output) = self.output(0) {
+            self.importer.set_constant(output, tensor);
+        }
+    }
+
+    /// Adds the node that computes this node's outputs.
+    pub(super) fn finish(&mut self, op: Operator, inputs: impl Into<Vec<Option<ValueId>>>) -> Result<()> {
+        let outputs = self.outputs.clone();
+        self.add_node(op, inputs.into(), outputs);
+        Ok(())
+    }
+
+    /// Adds the node that computes this node's outputs, of all of its inputs.
+    pub(super) fn finish_with_all_inputs(&mut self, op: Operator) -> Result<()> {
+        let inputs = self.inputs.clone();
+        self.finish(op, inputs)
+    }
+
+    /// Adds a node on the way to this node's outputs; gives what it computes.
+    pub(super) fn step(&mut self, op: Operator, inputs: impl Into<Vec<Option<ValueId>>>) -> ValueId {
+        let name = format!("{}/{}", self.name, op.name());
+        let output = self.level().add_intermediate(&name);
+        let node_name = self.level().node_names.unique(&name);
+        self.level().add_node(Node {
+            name: node_name,
+            op,
+            inputs: inputs.into(),
+            outputs: vec![Some(output)],
+        });
+        output
+    }
+
+    /// A value for an output of a node that is added with [`add_node`](NodeReader::add_node).
+    pub(super) fn intermediate(&mut self, what: &str) -> ValueId {
+        let name = format!("{}/{what}", self.name);
+        self.level().add_intermediate(&name)
+    }
+
+    /// Adds a node under this node's name.
+    pub(super) fn add_node(
+        &mut self,
+        op: Operator,
+        mut inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+    ) {
+        while inputs.last() == Some(&None) {
+            inputs.pop();
+        }
+        let name = match std::mem::replace(&mut self.name_is_used, true) {
+            false => self.name.clone(),
+            true => {
+                let name = self.name.clone();
+                self.level().node_names.unique(&name)
+            }
+        };
+        self.level().add_node(Node { name, op, inputs, outputs });
+    }
+
+    /// A step of one operand.
+    pub(super) fn unary(&mut self, function: Unary, x: ValueId) -> ValueId {
+        self.step(Operator::Unary { function }, [Some(x)])
+    }
+
+    /// A step of one operand.
+    pub(super) fn activation(&mut self, function: Activation, x: ValueId) -> ValueId {
+        self.step(Operator::Activation { function }, [Some(x)])
+    }
+
+    /// A step of two operands.
+    pub(super) fn binary(&mut self, function: Binary, a: ValueId, b: ValueId) -> ValueId {
+        self.step(Operator::Binary { function }, [Some(a), Some(b)])
+    }
+
+    /// A predicate of two operands.
+    pub(super) fn compare(&mut self, function: Comparison, a: ValueId, b: ValueId) -> ValueId {
+        self.step(Operator::Comparison { function }, [Some(a), Some(b)])
+    }
+
+    /// A constant.
+    pub(super) fn add_constant(&mut self, what: &str, tensor: Tensor) -> ValueId {
+        let name = format!("{}/{what}", self.name);
+        self.level().add_constant(&name, tensor)
+    }
+
+    /// A constant vector of integers.
+    pub(super) fn add_i64s(&mut self, what: &str, values: &[i64]) -> Result<ValueId> {
+        Ok(self.add_constant(what, Tensor::from_slice(&[values.len()], values)?))
+    }
+
+    /// A constant scalar of the element type of `like`; F32 where that is not known.
+    pub(super) fn scalar_like(&mut self, what: &str, like: ValueId, value: f32) -> Result<ValueId> {
+        use ElementType::*;
+        let tensor = match self.element_type(like) {
+            Some(F16) => Tensor::scalar(half::f16::from_f32(value)),
+            Some(BF16) => Tensor::scalar(half::bf16::from_f32(value)),
+            Some(F64) => Tensor::scalar(f64::from(value)),
+            Some(I8) => Tensor::scalar(value as i8),
+            Some(U8) => Tensor::scalar(value as u8),
+            Some(I16) => Tensor::scalar(value as i16),
+            Some(U16) => Tensor::scalar(value as u16),
+            Some(I32) => Tensor::scalar(value as i32),
+            Some(U32) => Tensor::scalar(value as u32),
+            Some(I64) => Tensor::scalar(value as i64),
+            Some(U64) => Tensor::scalar(value as u64),
+            _ => Tensor::scalar(value),
+        }?;
+        Ok(self.add_constant(what, tensor))
+    }
+}
+
+/// The error for something that the format allows and the graph does not have.
+pub(super) fn unsupported<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::not_implemented(what))
+}
+
+/// Fails as unsupported unless `condition` holds.
+pub(super) fn support(condition: bool, what: &str) -> Result<()> {
+    if condition { Ok(()) } else { unsupported(what) }
+}

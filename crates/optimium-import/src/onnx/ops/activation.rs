@@ -1,0 +1,101 @@
+//! Activation functions.
+
+use optimium_graph::ops::{Activation, Binary, Comparison, Operator};
+use optimium_tensor::{Error, Result};
+
+use super::super::node::NodeReader;
+
+/// One without attributes.
+pub(super) fn plain(node: &mut NodeReader<'_, '_>, function: Activation) -> Result<()> {
+    let x = node.input(0);
+    node.finish(Operator::Activation { function }, [x])
+}
+
+pub(super) fn leaky_relu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 0.01)?;
+    plain(node, Activation::LeakyRelu { alpha })
+}
+
+pub(super) fn elu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 1.0)?;
+    plain(node, Activation::Elu { alpha })
+}
+
+pub(super) fn hard_sigmoid(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 0.2)?;
+    let beta = node.attributes.float_or("beta", 0.5)?;
+    plain(node, Activation::HardSigmoid { alpha, beta })
+}
+
+pub(super) fn gelu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let function = match node.attributes.string_or("approximate", "none")? {
+        "none" => Activation::Gelu,
+        "tanh" => Activation::GeluTanh,
+        other => return Err(Error::model(format!("it approximates as {other:?}"))),
+    };
+    plain(node, function)
+}
+
+/// `x · sigmoid(alpha · x)`: Swish, and QuickGelu with another default.
+pub(super) fn swish(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let default = if node.op_type == "QuickGelu" { 1.702 } else { 1.0 };
+    let alpha = node.attributes.float_or("alpha", default)?;
+    if alpha == 1.0 {
+        return plain(node, Activation::Silu);
+    }
+    let x = node.required(0)?;
+    let alpha = node.scalar_like("alpha", x, alpha)?;
+    let scaled = node.binary(Binary::Mul, x, alpha);
+    let gate = node.activation(Activation::Sigmoid, scaled);
+    node.finish(Operator::Binary { function: Binary::Mul }, [Some(x), Some(gate)])
+}
+
+/// `alpha · elu(x / alpha)`
+pub(super) fn celu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 1.0)?;
+    if alpha == 1.0 {
+        return plain(node, Activation::Elu { alpha });
+    }
+    let x = node.required(0)?;
+    let alpha = node.scalar_like("alpha", x, alpha)?;
+    let divided = node.binary(Binary::Div, x, alpha);
+    let bent = node.activation(Activation::Elu { alpha: 1.0 }, divided);
+    node.finish(Operator::Binary { function: Binary::Mul }, [Some(bent), Some(alpha)])
+}
+
+/// `gamma · elu(x)`
+pub(super) fn selu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 1.673_263_2)?;
+    let gamma = node.attributes.float_or("gamma", 1.050_701)?;
+    let x = node.required(0)?;
+    let gamma = node.scalar_like("gamma", x, gamma)?;
+    let bent = node.activation(Activation::Elu { alpha }, x);
+    node.finish(Operator::Binary { function: Binary::Mul }, [Some(bent), Some(gamma)])
+}
+
+/// `x` where it is above `alpha`, else 0
+pub(super) fn thresholded_relu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 1.0)?;
+    let x = node.required(0)?;
+    let alpha = node.scalar_like("alpha", x, alpha)?;
+    let zero = node.scalar_like("zero", x, 0.0)?;
+    let above = node.compare(Comparison::Greater, x, alpha);
+    node.finish(Operator::Where, [Some(above), Some(x), Some(zero)])
+}
+
+/// `x + bias` below `-lambd`, `x - bias` above `lambd`, else 0
+pub(super) fn shrink(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let bias = node.attributes.float_or("bias", 0.0)?;
+    let threshold = node.attributes.float_or("lambd", 0.5)?;
+    let x = node.required(0)?;
+    let zero = node.scalar_like("zero", x, 0.0)?;
+    let high = node.scalar_like("high", x, threshold)?;
+    let low = node.scalar_like("low", x, -threshold)?;
+    let bias = node.scalar_like("bias", x, bias)?;
+    let raised = node.binary(Binary::Add, x, bias);
+    let lowered = node.binary(Binary::Sub, x, bias);
+    let above = node.compare(Comparison::Greater, x, high);
+    let below = node.compare(Comparison::Less, x, low);
+    let inner = node.step(Operator::Where, [Some(above), Some(lowered), Some(zero)]);
+    node.finish(Operator::Where, [Some(below), Some(raised), Some(inner)])
+}

@@ -1,0 +1,131 @@
+//! Operators that treat every element alone.
+
+use optimium_graph::ValueId;
+use optimium_graph::ops::{Binary, Cast, Comparison, Operator, Unary};
+use optimium_tensor::{Error, Result, Tensor};
+
+use super::super::node::{NodeReader, support, unsupported};
+use super::super::types::element_type_of_attribute;
+
+pub(super) fn unary(node: &mut NodeReader<'_, '_>, function: Unary) -> Result<()> {
+    node.finish_with_all_inputs(Operator::Unary { function })
+}
+
+pub(super) fn binary(node: &mut NodeReader<'_, '_>, function: Binary) -> Result<()> {
+    node.finish_with_all_inputs(Operator::Binary { function })
+}
+
+pub(super) fn comparison(node: &mut NodeReader<'_, '_>, function: Comparison) -> Result<()> {
+    node.finish_with_all_inputs(Operator::Comparison { function })
+}
+
+pub(super) fn where_(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    node.finish_with_all_inputs(Operator::Where)
+}
+
+pub(super) fn identity(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    node.finish_with_all_inputs(Operator::Identity)
+}
+
+/// Any number of operands, one after the other.
+pub(super) fn chain(node: &mut NodeReader<'_, '_>, function: Binary) -> Result<()> {
+    let (last, inner) = folded(node, function)?;
+    match last {
+        Some(last) => node.finish(Operator::Binary { function }, [Some(inner), Some(last)]),
+        None => node.finish(Operator::Identity, [Some(inner)]),
+    }
+}
+
+/// The last operand, and all before it combined.
+fn folded(node: &mut NodeReader<'_, '_>, function: Binary) -> Result<(Option<ValueId>, ValueId)> {
+    let mut operands = Vec::with_capacity(node.inputs.len());
+    for index in 0..node.inputs.len() {
+        operands.push(node.required(index)?);
+    }
+    let last = (operands.len() > 1).then(|| operands.pop()).flatten();
+    let combined = operands.into_iter().reduce(|a, b| node.binary(function, a, b));
+    Ok((last, combined.ok_or_else(|| Error::model("it has no inputs"))?))
+}
+
+pub(super) fn mean(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let count = node.inputs.len();
+    let (last, inner) = folded(node, Binary::Add)?;
+    let sum = match last {
+        Some(last) => node.binary(Binary::Add, inner, last),
+        None => inner,
+    };
+    let count = node.scalar_like("count", sum, count as f32)?;
+    node.finish(Operator::Binary { function: Binary::Div }, [Some(sum), Some(count)])
+}
+
+pub(super) fn bit_shift(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let function = match node.attributes.string_or("direction", "")? {
+        "LEFT" => Binary::ShiftLeft,
+        "RIGHT" => Binary::ShiftRight,
+        other => return Err(Error::model(format!("it shifts into the direction {other:?}"))),
+    };
+    binary(node, function)
+}
+
+pub(super) fn modulo(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let function = if node.attributes.flag("fmod", false)? { Binary::Fmod } else { Binary::Mod };
+    binary(node, function)
+}
+
+pub(super) fn is_inf(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let negative = node.attributes.flag("detect_negative", true)?;
+    let positive = node.attributes.flag("detect_positive", true)?;
+    if negative && positive {
+        return unary(node, Unary::IsInf);
+    }
+    let x = node.required(0)?;
+    let infinite = node.unary(Unary::IsInf, x);
+    let zero = node.scalar_like("zero", x, 0.0)?;
+    // Where neither is wanted, nothing that is infinite equals zero.
+    let function = match (negative, positive) {
+        (true, _) => Comparison::Less,
+        (_, true) => Comparison::Greater,
+        _ => Comparison::Equal,
+    };
+    let wanted = node.compare(function, x, zero);
+    node.finish(Operator::Binary { function: Binary::And }, [Some(infinite), Some(wanted)])
+}
+
+pub(super) fn cast(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    // Both are about 8-bit floating point, which no tensor has.
+    node.attributes.ignore(&["saturate", "round_mode"]);
+    let to = element_type_of_attribute(node.attributes.required_int("to")?)?;
+    node.finish_with_all_inputs(Operator::Cast(Cast { to }))
+}
+
+pub(super) fn cast_like(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    node.attributes.ignore(&["saturate", "round_mode"]);
+    let like = node.required(1)?;
+    let Some(to) = node.element_type(like) else {
+        return unsupported("unknown element type");
+    };
+    let x = node.input(0);
+    node.finish(Operator::Cast(Cast { to }), [x])
+}
+
+pub(super) fn clip(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    if node.opset >= 11 {
+        return node.finish_with_all_inputs(Operator::Clip);
+    }
+    let x = node.required(0)?;
+    let low = node.attributes.float("min")?.filter(|&low| low > f32::MIN);
+    let high = node.attributes.float("max")?.filter(|&high| high < f32::MAX);
+    let low = low.map(|low| node.scalar_like("min", x, low)).transpose()?;
+    let high = high.map(|high| node.scalar_like("max", x, high)).transpose()?;
+    node.finish(Operator::Clip, [Some(x), low, high])
+}
+
+pub(super) fn dropout(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    node.attributes.ignore(&["ratio", "seed"]);
+    if let Some(training) = node.input(2) {
+        let training = node.constant(training).map(|tensor: Tensor| tensor.to_i64s()).transpose()?;
+        support(training.is_some_and(|training| training.iter().all(|&x| x == 0)), "training mode")?;
+    }
+    let x = node.input(0);
+    node.finish(Operator::Dropout, [x])
+}

@@ -1,0 +1,154 @@
+//! Operators that bring values to a scale.
+
+use optimium_graph::ValueId;
+use optimium_graph::ops::{
+    ArgReduce, BatchNormalization, Binary, GroupNormalization, ImageLayout, InstanceNormalization,
+    LayerNormalization, LocalResponseNormalization, LpNormalization, OneHot, Operator, Reduce, Reduction,
+    Reshape, RmsNormalization, Shape, Softmax, Unary,
+};
+use optimium_tensor::{Error, Result};
+
+use super::super::attributes::missing;
+use super::super::node::{NodeReader, support, unsupported};
+
+const LAYOUT: ImageLayout = ImageLayout::ChannelsFirst;
+
+pub(super) fn softmax(node: &mut NodeReader<'_, '_>, log: bool) -> Result<()> {
+    let old = node.opset < 13;
+    let axis = node.attributes.int_or("axis", if old { 1 } else { -1 })?;
+    // From the last axis on there is only that axis.
+    let flatten = old && axis != -1;
+    node.finish_with_all_inputs(Operator::Softmax(Softmax { axis, log, flatten }))
+}
+
+/// One where an element is the first of the largest ones, else 0.
+pub(super) fn hardmax(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let old = node.opset < 13;
+    let axis = node.attributes.int_or("axis", if old { 1 } else { -1 })?;
+    support(!old || axis == -1, "an axis that is not the last one, before version 13")?;
+    let x = node.required(0)?;
+    let largest = ArgReduce { max: true, axis, keep_dims: false, select_last_index: false };
+    let indices = node.step(Operator::ArgReduce(largest), [Some(x)]);
+    let end = if axis == -1 { None } else { Some(axis + 1) };
+    let depth = node.step(Operator::Shape(Shape { start: axis, end }), [Some(x)]);
+    let zero = node.scalar_like("off", x, 0.0)?;
+    let one = node.scalar_like("on", x, 1.0)?;
+    let values = [zero, one].map(|value| node.constant(value));
+    let [Some(zero), Some(one)] = values else { return unsupported("the element type") };
+    let bytes = [&zero.read_bytes()?[..], &one.read_bytes()?[..]].concat();
+    let values = optimium_tensor::Tensor::from_bytes(zero.element_type(), &[2], &bytes)?;
+    let values = node.add_constant("values", values);
+    node.finish(Operator::OneHot(OneHot { axis, depth: None }), [Some(indices), Some(depth), Some(values)])
+}
+
+pub(super) fn batch(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    node.attributes.ignore(&["momentum"]);
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    support(!node.attributes.flag("training_mode", false)?, "training mode")?;
+    support(node.attributes.flag("spatial", true)?, "attribute spatial")?;
+    support((1..node.outputs.len()).all(|index| node.output(index).is_none()), "outputs of training")?;
+    node.outputs.truncate(1);
+    node.finish_with_all_inputs(Operator::BatchNormalization(BatchNormalization { layout: LAYOUT, epsilon }))
+}
+
+pub(super) fn instance(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    let op = InstanceNormalization { layout: LAYOUT, epsilon };
+    node.finish_with_all_inputs(Operator::InstanceNormalization(op))
+}
+
+pub(super) fn group(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    stash_type(node)?;
+    let groups = node.attributes.count_or("num_groups", 0)?;
+    if groups == 0 {
+        return Err(missing("num_groups"));
+    }
+    if node.opset >= 21 {
+        let op = GroupNormalization { layout: LAYOUT, groups, epsilon };
+        return node.finish_with_all_inputs(Operator::GroupNormalization(op));
+    }
+    // Before version 21 scale and bias are one a group: with the groups as channels, an instance normalization.
+    let (x, scale, bias) = (node.required(0)?, node.required(1)?, node.required(2)?);
+    let shape = node.step(Operator::Shape(Shape { start: 0, end: None }), [Some(x)]);
+    let grouped = node.add_i64s("grouped", &[0, groups as i64, -1])?;
+    let reshape = || Operator::Reshape(Reshape { dims: None, allow_zero: false });
+    let x = node.step(reshape(), [Some(x), Some(grouped)]);
+    let op = InstanceNormalization { layout: LAYOUT, epsilon };
+    let y = node.step(Operator::InstanceNormalization(op), [Some(x), Some(scale), Some(bias)]);
+    node.finish(reshape(), [Some(y), Some(shape)])
+}
+
+fn stash_type(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    // The type of the computation: F32, or F64, which is not less.
+    let stash = node.attributes.int_or("stash_type", 1)?;
+    support(stash == 1 || stash == 11, "attribute stash_type")
+}
+
+pub(super) fn layer(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let axis = node.attributes.int_or("axis", -1)?;
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    stash_type(node)?;
+    node.finish_with_all_inputs(Operator::LayerNormalization(LayerNormalization { axis, epsilon }))
+}
+
+pub(super) fn rms(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let axis = node.attributes.int_or("axis", -1)?;
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    stash_type(node)?;
+    support(node.output(1).is_none(), "output 1")?;
+    node.outputs.truncate(1);
+    node.finish_with_all_inputs(Operator::RmsNormalization(RmsNormalization { axis, epsilon }))
+}
+
+pub(super) fn lp(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let axis = node.attributes.int_or("axis", -1)?;
+    let p = match node.attributes.int_or("p", 2)? {
+        1 => 1,
+        2 => 2,
+        p => return Err(Error::model(format!("the norm's exponent is {p}"))),
+    };
+    node.finish_with_all_inputs(Operator::LpNormalization(LpNormalization { axis, p }))
+}
+
+pub(super) fn local_response(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let attributes = &mut node.attributes;
+    let op = LocalResponseNormalization {
+        layout: LAYOUT,
+        size: attributes.count_or("size", 0)?,
+        alpha: attributes.float_or("alpha", 1e-4)?,
+        beta: attributes.float_or("beta", 0.75)?,
+        bias: attributes.float_or("bias", 1.0)?,
+    };
+    if op.size == 0 {
+        return Err(missing("size"));
+    }
+    node.finish_with_all_inputs(Operator::LocalResponseNormalization(op))
+}
+
+/// Added to the deviation, as the definition of the operator says.
+const DEVIATION_EPSILON: f32 = 1e-9;
+
+/// `(x - mean) / (√mean((x - mean)²) + 1e-9)`
+pub(super) fn mean_variance(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let axes = node.attributes.ints("axes")?.unwrap_or_else(|| vec![0, 2, 3]);
+    let x = node.required(0)?;
+    let mean = reduce_mean(node, x, &axes);
+    let centred = node.binary(Binary::Sub, x, mean);
+    let square = node.unary(Unary::Square, centred);
+    let variance = reduce_mean(node, square, &axes);
+    let deviation = node.unary(Unary::Sqrt, variance);
+    let epsilon = node.scalar_like("epsilon", x, DEVIATION_EPSILON)?;
+    let divisor = node.binary(Binary::Add, deviation, epsilon);
+    node.finish(Operator::Binary { function: Binary::Div }, [Some(centred), Some(divisor)])
+}
+
+fn reduce_mean(node: &mut NodeReader<'_, '_>, x: ValueId, axes: &[i64]) -> ValueId {
+    let reduce = Reduce {
+        reduction: Reduction::Mean,
+        axes: Some(axes.to_vec()),
+        keep_dims: true,
+        noop_with_empty_axes: false,
+    };
+    node.step(Operator::Reduce(reduce), [Some(x)])
+}

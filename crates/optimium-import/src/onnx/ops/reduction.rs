@@ -1,0 +1,28 @@
+//! Operators that make one value of many.
+
+use optimium_graph::ops::{ArgReduce, CumSum, Operator, Reduce, Reduction};
+use optimium_tensor::Result;
+
+use super::super::node::NodeReader;
+
+/// The axes are an attribute or, in newer versions, an input.
+pub(super) fn reduce(node: &mut NodeReader<'_, '_>, reduction: Reduction) -> Result<()> {
+    let axes = node.attributes.ints("axes")?;
+    let keep_dims = node.attributes.flag("keepdims", true)?;
+    let noop_with_empty_axes = node.attributes.flag("noop_with_empty_axes", false)?;
+    let op = Reduce { reduction, axes, keep_dims, noop_with_empty_axes };
+    node.finish_with_all_inputs(Operator::Reduce(op))
+}
+
+pub(super) fn arg(node: &mut NodeReader<'_, '_>, max: bool) -> Result<()> {
+    let axis = node.attributes.int_or("axis", 0)?;
+    let keep_dims = node.attributes.flag("keepdims", true)?;
+    let select_last_index = node.attributes.flag("select_last_index", false)?;
+    node.finish_with_all_inputs(Operator::ArgReduce(ArgReduce { max, axis, keep_dims, select_last_index }))
+}
+
+pub(super) fn cumulative_sum(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let exclusive = node.attributes.flag("exclusive", false)?;
+    let reverse = node.attributes.flag("reverse", false)?;
+    node.finish_with_all_inputs(Operator::CumSum(CumSum { axis: None, exclusive, reverse }))
+}

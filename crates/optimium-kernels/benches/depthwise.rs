@@ -1,0 +1,74 @@
+//! Rates of depthwise convolutions on one core, at the levels named as arguments or at the best one.
+
+mod common;
+
+use optimium_kernels::conv::{Geometry, Parameters};
+use optimium_kernels::depthwise::Depthwise;
+use optimium_kernels::epilogue::Epilogue;
+use optimium_kernels::{AlignedVec, Part, SharedSlice, activation::Activation};
+use optimium_simd::Level;
+use optimium_testing::Random;
+
+/// Layers of the usual networks: height and width, channels, kernel, stride.
+const LAYERS: [[usize; 4]; 16] = [
+    [112, 32, 3, 1],
+    [56, 144, 3, 1],
+    [28, 192, 3, 1],
+    [14, 576, 3, 1],
+    [7, 960, 3, 1],
+    [80, 64, 3, 1],
+    [16, 88, 3, 1],
+    [112, 96, 3, 2],
+    [56, 144, 3, 2],
+    [14, 576, 3, 2],
+    [28, 240, 5, 1],
+    [14, 480, 5, 1],
+    [28, 120, 5, 2],
+    [56, 96, 7, 1],
+    [14, 384, 7, 1],
+    [7, 768, 7, 1],
+];
+
+fn measure(level: Level, [size, channels, kernel, stride]: [usize; 4], peak: f64) {
+    let parameters = Parameters {
+        input_channels: channels,
+        output_channels: channels,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        groups: channels,
+    };
+    let geometry = Geometry {
+        batch: 1,
+        input: [size; 2],
+        output: [size.div_ceil(stride); 2],
+        padding: [(kernel - 1) / 2; 2],
+        input_stride: channels,
+        output_stride: channels,
+    };
+    let outputs = geometry.output[0] * geometry.output[1] * channels;
+    let mut random = Random::new(1);
+    let weights = random.floats(channels * kernel * kernel);
+    let bias = random.floats(channels);
+    let mut x = AlignedVec::zeroed(size * size * channels);
+    x.copy_from_slice(&random.floats(size * size * channels));
+    let mut y = AlignedVec::zeroed(outputs);
+    let y = SharedSlice::new(&mut y);
+    let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
+    let depthwise = Depthwise::new(level, &parameters, &weights);
+    let seconds = common::seconds(|| depthwise.run(&geometry, &x, &epilogue, y, Part::WHOLE));
+    let name = format!("{size}² x {channels}, {kernel} x {kernel}, stride {stride}");
+    common::report(&name, 2.0 * (outputs * kernel * kernel) as f64, seconds, peak);
+}
+
+fn main() {
+    let named: Vec<Level> = std::env::args().filter_map(|name| Level::from_name(&name)).collect();
+    let levels = if named.is_empty() { vec![Level::best()] } else { named };
+    for level in levels {
+        let peak = common::peak(level);
+        println!("{level}: peak {:.1} GFLOP/s", peak / 1e9);
+        for layer in LAYERS {
+            measure(level, layer, peak);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Which values share memory by meaning: views, joined parts, and results written over their operands.
+//!
+//! Every value belongs to a *root* at a byte offset. A reshape and a slice of leading elements are views of their
+//! operand; the parts of a concatenation along the leading axis are written where the whole will be; an elementwise
+//! result may take over an operand that nobody needs any more.
+
+use optimium_graph::ops::Operator;
+use optimium_graph::{Graph, Node, ValueId};
+use optimium_tensor::{Expr, TensorShape};
+
+use crate::layer::Layer;
+
+/// For each value the root whose memory it lies in, and its first byte there.
+#[derive(Clone, Debug)]
+pub(crate) struct Aliases {
+    parents: Vec<Option<(ValueId, Expr)>>,
+}
+
+impl Aliases {
+    /// The root of `value` and the offset in it, in bytes.
+    pub(crate) fn root(&self, value: ValueId) -> (ValueId, Expr) {
+        let (mut root, mut offset) = (value, Expr::from(0i64));
+        while let Some((parent, distance)) = &self.parents[root.index()] {
+            offset = offset + distance.clone();
+            root = *parent;
+        }
+        (root, offset)
+    }
+
+    fn attach(&mut self, value: ValueId, to: ValueId, offset: Expr) {
+        debug_assert!(self.root(to).0 != value, "a value cannot lie in itself");
+        self.parents[value.index()] = Some((to, offset));
+    }
+}
+
+/// Decides for the values of a sorted graph. `in_place` is false where every tensor must stay readable.
+pub(crate) fn decide(graph: &Graph, layers: &[Layer], in_place: bool) -> Aliases {
+    let mut planner = Planner::new(graph);
+    for (index, (node, layer)) in graph.nodes().iter().zip(layers).enumerate() {
+        match &node.op {
+            Operator::Reshape(_) | Operator::Identity => planner.view(node, Expr::from(0i64)),
+            Operator::Slice(slice) => planner.slice(node, slice),
+            Operator::Split(split) => planner.split(node, split.axis),
+            Operator::Concat(concat) => planner.concat(node, concat.axis),
+            _ if in_place => planner.take_over(index, node, layer),
+            _ => {}
+        }
+    }
+    planner.aliases
+}
+
+/// Bytes of one tensor, as an expression.
+pub(crate) fn byte_count(graph: &Graph, value: ValueId) -> Option<Expr> {
+    let value = graph.value(value);
+    Some(value.shape()?.element_count() * Expr::from(value.element_type()?.size()))
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    aliases: Aliases,
+    /// The last node that reads each value; `usize::MAX` for what the caller reads.
+    last_use: Vec<usize>,
+    /// The values in the memory of each root.
+    members: Vec<Vec<ValueId>>,
+    /// Whether a value's memory is the runtime's own: computed, and not the caller's.
+    own: Vec<bool>,
+    computed: Vec<bool>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let count = graph.values().len();
+        let (mut last_use, mut computed) = (vec![0; count], vec![false; count]);
+        for (index, node) in graph.nodes().iter().enumerate() {
+            node.inputs.iter().flatten().for_each(|value| last_use[value.index()] = index);
+            node.outputs.iter().flatten().for_each(|value| computed[value.index()] = true);
+        }
+        let mut own = computed.clone();
+        for output in &graph.outputs {
+            last_use[output.index()] = usize::MAX;
+            own[output.index()] = false;
+        }
+        let members = (0..count).map(|index| vec![ValueId::from_index(index)]).collect();
+        Planner { graph, aliases: Aliases { parents: vec![None; count] }, last_use, members, own, computed }
+    }
+
+    /// Moves the memory of root `from` into that of `to`.
+    fn join(&mut self, from: ValueId, to: ValueId, offset: Expr) {
+        self.aliases.attach(from, to, offset);
+        let root = self.aliases.root(to).0;
+        let moved = std::mem::take(&mut self.members[from.index()]);
+        self.members[root.index()].extend(moved);
+    }
+
+    /// Whether `value` is all of a root that the runtime owns.
+    fn is_whole_own_root(&self, value: ValueId) -> bool {
+        let (root, offset) = self.aliases.root(value);
+        self.own[root.index()]
+            && offset.as_const() == Some(0)
+            && byte_count(self.graph, root).is_some()
+            && byte_count(self.graph, root) == byte_count(self.graph, value)
+    }
+
+    /// Output 0 is input 0 from `offset` on.
+    fn view(&mut self, node: &Node, offset: Expr) {
+        let (Some(input), Some(output)) = (node.input(0), node.output(0)) else { return };
+        self.view_of(input, output, offset);
+    }
+
+    fn view_of(&mut self, input: ValueId, output: ValueId, offset: Expr) {
+        if self.own[output.index()] {
+            self.join(output, input, offset);
+        } else if offset.as_const() == Some(0)
+            && self.is_whole_own_root(input)
+            && byte_count(self.graph, input) == byte_count(self.graph, output)
+        {
+            let root = self.aliases.root(input).0;
+            self.join(root, output, Expr::from(0i64));
+        }
+    }
+
+    /// Bytes of one index of `axis`, where all axes before it have size one.
+    fn leading_stride(&self, value: ValueId, axis: usize) -> Option<Expr> {
+        let shape = self.graph.value(value).shape()?;
+        let leading = axis < shape.rank() && shape.dims()[..axis].iter().all(|dim| dim.as_const() == Some(1));
+        let inner = || shape.dims()[axis + 1..].iter().cloned().collect::<TensorShape>().element_count();
+        leading.then(|| inner() * Expr::from(self.graph.value(value).element_type().map_or(0, |t| t.size())))
+    }
+
+    fn slice(&mut self, node: &Node, slice: &optimium_graph::ops::Slice) {
+        let (Some(input), Some([range])) = (node.input(0), slice.ranges.as_deref()) else { return };
+        if range.step == 1
+            && let Some(stride) = self.leading_stride(input, range.axis)
+        {
+            self.view(node, range.start.clone() * stride);
+        }
+    }
+
+    fn split(&mut self, node: &Node, axis: i64) {
+        let Some(input) = node.input(0) else { return };
+        let Some(axis) = normalized(self.graph, input, axis) else { return };
+        let Some(stride) = self.leading_stride(input, axis) else { return };
+        let mut offset = Expr::from(0i64);
+        // The offset of a part is known only where all parts before it are.
+        for output in &node.outputs {
+            let Some(output) = *output else { return };
+            self.view_of(input, output, offset.clone());
+            let Some(shape) = self.graph.value(output).shape() else { return };
+            offset = offset + shape[axis].clone() * stride.clone();
+        }
+    }
+
+    fn concat(&mut self, node: &Node, axis: i64) {
+        let Some(output) = node.output(0) else { return };
+        let Some(axis) = normalized(self.graph, output, axis) else { return };
+        let Some(stride) = self.leading_stride(output, axis) else { return };
+        let mut offset = Expr::from(0i64);
+        for input in node.inputs.iter().flatten() {
+            let root = self.aliases.root(*input).0;
+            // A root joined once is no longer whole, so that an operand that occurs twice is copied the second time.
+            if self.is_whole_own_root(*input) && root != self.aliases.root(output).0 {
+                self.join(root, output, offset.clone());
+            }
+            let Some(shape) = self.graph.value(*input).shape() else { return };
+            offset = offset + shape[axis].clone() * stride.clone();
+        }
+    }
+
+    /// Lets output 0 take over the memory of an operand that nobody reads later.
+    fn take_over(&mut self, index: usize, node: &Node, layer: &Layer) {
+        let Some(output) = node.output(0).filter(|output| self.own[output.index()]) else { return };
+        for input in layer.in_place.iter().filter_map(|&input| node.input(input)) {
+            let root = self.aliases.root(input).0;
+            let free = self.members[root.index()].iter().all(|member| {
+                self.last_use[member.index()] <= index && (self.computed[member.index()] || *member == output)
+            });
+            if free
+                && self.is_whole_own_root(input)
+                && byte_count(self.graph, output) == byte_count(self.graph, input)
+            {
+                self.join(output, root, Expr::from(0i64));
+                return;
+            }
+        }
+    }
+}
+
+/// `axis` as an index, where it is one.
+fn normalized(graph: &Graph, value: ValueId, axis: i64) -> Option<usize> {
+    let rank = i64::try_from(graph.value(value).shape()?.rank()).ok()?;
+    usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|&axis| (axis as i64) < rank)
+}

@@ -1,0 +1,445 @@
+//! Elements picked, joined and rearranged.
+
+use optimium_graph::ops::{
+    Concat, DepthToSpace, Gather, GatherElements, GatherNd, ImageLayout, OneHot, ReverseSequence,
+    ScatterElements, ScatterNd, ScatterReduction, Slice, SpaceToDepth, Split, Trilu,
+};
+use optimium_kernels::movement::{self, BlockOrder, IndexOutOfRange, StridedCopy, contiguous_strides};
+use optimium_kernels::{Part, SharedSlice};
+use optimium_tensor::{ElementType, Error, Result};
+
+use super::elementwise::with_bytes;
+use super::shaping::check_bytes;
+use super::view::{NodeView, normalize_axis, unsupported_type};
+use crate::layer::{Bound, Layer, Step};
+use crate::memory::Operand;
+
+/// Evaluates `$body` with `$I` as the Rust type of an index tensor.
+macro_rules! with_index {
+    ($element_type:expr, $I:ident => $body:expr) => {
+        match $element_type {
+            ElementType::I64 => {
+                type $I = i64;
+                $body
+            }
+            ElementType::I32 => {
+                type $I = i32;
+                $body
+            }
+            other => return Err(unsupported_type(other)),
+        }
+    };
+}
+
+fn out_of_range(error: IndexOutOfRange) -> Error {
+    Error::infer(error.to_string())
+}
+
+/// A copy of a box of `source` into a box of `destination`.
+struct BoxCopy {
+    copy: StridedCopy,
+    source: Operand,
+    source_offset: usize,
+    destination: Operand,
+    destination_offset: usize,
+}
+
+impl BoxCopy {
+    fn step(copies: Vec<BoxCopy>) -> Step {
+        if copies.is_empty() {
+            return Step::nothing();
+        }
+        Step::parallel(move |memory, part| {
+            for c in &copies {
+                let source = memory.read(c.source);
+                c.copy.run(source, c.source_offset, memory.write(c.destination), c.destination_offset, part);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether `part` lies at byte `offset` of `whole` already.
+fn lies_in(part: &Bound, whole: &Bound, offset: usize) -> bool {
+    part.operand.base == whole.operand.base && part.operand.offset == whole.operand.offset + offset
+}
+
+pub(super) fn concat(view: &NodeView, concat: &Concat) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let size = view.output_type(0)?.size();
+    let axis = normalize_axis(concat.axis, view.output_shape(0)?.rank())?;
+    Ok(Layer::new(format!("concat axis {axis}"), move |b| {
+        let y = b.output(0)?;
+        let strides = contiguous_strides(&y.dims);
+        let leading = y.dims[..axis].iter().all(|&n| n == 1);
+        let (mut at, mut copies) = (0, Vec::new());
+        for index in 0..b.inputs.len() {
+            let Some(x) = b.optional_input(index) else { continue };
+            let offset = at * strides[axis] as usize;
+            at += x.dims[axis];
+            let fits = x.dims.len() == y.dims.len()
+                && at <= y.dims[axis]
+                && (0..y.dims.len()).all(|i| i == axis || x.dims[i] == y.dims[i]);
+            if !fits {
+                return Err(Error::shape(format!(
+                    "{:?} does not fit {:?} along axis {axis}",
+                    x.dims, y.dims
+                )));
+            }
+            if x.len() > 0 && !(leading && lies_in(&x, &y, offset * size)) {
+                copies.push(BoxCopy {
+                    copy: StridedCopy::new(&x.dims, &contiguous_strides(&x.dims), &strides, size),
+                    source: x.operand,
+                    source_offset: 0,
+                    destination: y.operand,
+                    destination_offset: offset,
+                });
+            }
+        }
+        Ok(BoxCopy::step(copies))
+    }))
+}
+
+pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
+    check_bytes(view.input_type(0)?)?;
+    let size = view.input_type(0)?.size();
+    let axis = view.axis(split.axis)?;
+    let sizes = split.sizes.clone();
+    let count = view.node.outputs.len().max(1);
+    Ok(Layer::new(format!("split axis {axis}"), move |b| {
+        let x = b.input(0)?;
+        let strides = contiguous_strides(&x.dims);
+        let leading = x.dims[..axis].iter().all(|&n| n == 1);
+        let equal = x.dims[axis].div_ceil(count);
+        let (mut at, mut copies) = (0, Vec::new());
+        for index in 0..count {
+            let part = match &sizes {
+                Some(sizes) => {
+                    b.evaluate_size(sizes.get(index).ok_or_else(|| Error::model("too few split sizes"))?)?
+                }
+                None => equal.min(x.dims[axis] - at),
+            };
+            let offset = at * strides[axis] as usize;
+            at += part;
+            if at > x.dims[axis] {
+                return Err(Error::shape(format!("the parts are larger than axis {axis} of {:?}", x.dims)));
+            }
+            let Some(y) = b.optional_output(index) else { continue };
+            if y.dims[axis] != part {
+                return Err(Error::shape(format!("part {index} has {part} elements, expected {:?}", y.dims)));
+            }
+            if y.len() > 0 && !(leading && lies_in(&y, &x, offset * size)) {
+                copies.push(BoxCopy {
+                    copy: StridedCopy::new(&y.dims, &strides, &contiguous_strides(&y.dims), size),
+                    source: x.operand,
+                    source_offset: offset,
+                    destination: y.operand,
+                    destination_offset: 0,
+                });
+            }
+        }
+        Ok(BoxCopy::step(copies))
+    }))
+}
+
+pub(super) fn slice(view: &NodeView, slice: &Slice) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let size = view.output_type(0)?.size();
+    let ranges = slice.ranges.clone().ok_or_else(|| Error::not_implemented("bounds that data decide"))?;
+    Ok(Layer::new("slice", move |b| {
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        let (mut starts, mut steps) = (vec![0; x.dims.len()], vec![1isize; x.dims.len()]);
+        for range in &ranges {
+            let (axis, count) = (range.axis, b.evaluate_size(&range.count)?);
+            let start = if count == 0 { 0 } else { b.evaluate_size(&range.start)? };
+            let last = start as i128 + (count.max(1) - 1) as i128 * i128::from(range.step);
+            let inside = count == 0 || (start < x.dims[axis] && (0..x.dims[axis] as i128).contains(&last));
+            if !inside || y.dims[axis] != count {
+                return Err(Error::shape(format!(
+                    "{count} elements from {start} in steps of {} are not those of axis {axis} of {:?}",
+                    range.step, x.dims
+                )));
+            }
+            (starts[axis], steps[axis]) = (start, range.step as isize);
+        }
+        let (copy, offset) = StridedCopy::slice(&x.dims, &starts, &steps, &y.dims, size);
+        if y.len() == 0
+            || (x.operand.bytes >= y.operand.bytes
+                && is_run(&steps, &x, &y)
+                && lies_in(&y, &x, offset * size))
+        {
+            return Ok(Step::nothing());
+        }
+        let copies = vec![BoxCopy {
+            copy,
+            source: x.operand,
+            source_offset: offset,
+            destination: y.operand,
+            destination_offset: 0,
+        }];
+        Ok(BoxCopy::step(copies))
+    }))
+}
+
+/// Whether a slice is one run of memory: steps of one, and only the first axis that is not one element wide is cut.
+fn is_run(steps: &[isize], x: &Bound, y: &Bound) -> bool {
+    let first_cut = (0..x.dims.len()).find(|&axis| x.dims[axis] != y.dims[axis]).unwrap_or(0);
+    steps.iter().all(|&step| step == 1)
+        && x.dims.get(..first_cut).unwrap_or(&[]).iter().all(|&n| n == 1)
+        && (first_cut + 1..x.dims.len()).all(|axis| x.dims[axis] == y.dims[axis])
+}
+
+pub(super) fn gather(view: &NodeView, gather: &Gather) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let (size, axis) = (view.output_type(0)?.size(), view.axis(gather.axis)?);
+    with_index!(view.input_type(1)?, I => Ok(Layer::new(format!("gather axis {axis}"), move |b| {
+        let (x, indices, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        let (source, indices, y, dims) = (x.operand, indices.operand, y.operand, x.dims);
+        Ok(Step::parallel(move |memory, part| {
+            let (source, indices) = (memory.read(source), memory.read::<I>(indices));
+            movement::gather(source, &dims, axis, indices, size, memory.write(y), part).map_err(out_of_range)
+        }))
+    })))
+}
+
+pub(super) fn gather_elements(view: &NodeView, gather: &GatherElements) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let (size, axis) = (view.output_type(0)?.size(), view.axis(gather.axis)?);
+    with_index!(view.input_type(1)?, I => Ok(Layer::new("gather elements", move |b| {
+        let (x, indices, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        let fits = x.dims.len() == indices.dims.len()
+            && (0..x.dims.len()).all(|i| i == axis || indices.dims[i] <= x.dims[i]);
+        if !fits {
+            return Err(Error::shape(format!("indices of {:?} do not fit {:?}", indices.dims, x.dims)));
+        }
+        Ok(Step::parallel(move |memory, part| {
+            let (source, picks) = (memory.read(x.operand), memory.read::<I>(indices.operand));
+            let out = memory.write(y.operand);
+            movement::gather_elements(source, &x.dims, axis, picks, &indices.dims, size, out, part)
+                .map_err(out_of_range)
+        }))
+    })))
+}
+
+pub(super) fn gather_nd(view: &NodeView, gather: &GatherNd) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let (size, batch_dims) = (view.output_type(0)?.size(), gather.batch_dims);
+    with_index!(view.input_type(1)?, I => Ok(Layer::new("gather nd", move |b| {
+        let (x, indices, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        Ok(Step::parallel(move |memory, part| {
+            let (source, picks) = (memory.read(x.operand), memory.read::<I>(indices.operand));
+            let out = memory.write(y.operand);
+            movement::gather_nd(source, &x.dims, batch_dims, picks, &indices.dims, size, out, part)
+                .map_err(out_of_range)
+        }))
+    })))
+}
+
+fn reduction_of(reduction: ScatterReduction) -> movement::Reduction {
+    match reduction {
+        ScatterReduction::None => movement::Reduction::None,
+        ScatterReduction::Add => movement::Reduction::Add,
+        ScatterReduction::Mul => movement::Reduction::Mul,
+        ScatterReduction::Max => movement::Reduction::Max,
+        ScatterReduction::Min => movement::Reduction::Min,
+    }
+}
+
+/// Copies `x` to `y` where they are not one, then lets `scatter` work on `y`: alone, because updates may meet.
+fn scatter_step(
+    x: Operand,
+    y: Operand,
+    scatter: impl Fn(&crate::memory::Memory) -> Result<(), IndexOutOfRange> + Send + Sync + 'static,
+) -> Step {
+    let copy = StridedCopy::new(&[y.bytes], &[1], &[1], 1);
+    Step::serial(move |memory| {
+        if x != y {
+            copy.run(memory.read(x), 0, memory.write(y), 0, Part::WHOLE);
+        }
+        scatter(memory).map_err(out_of_range)
+    })
+}
+
+/// As `with_bytes` for a plain replacement, as numbers where updates are combined.
+macro_rules! with_scattered {
+    ($element_type:expr, $reduction:expr, $T:ident => $body:expr) => {
+        match ($element_type.storage(), $reduction) {
+            (ElementType::F32, _) => {
+                type $T = f32;
+                $body
+            }
+            (ElementType::F64, _) => {
+                type $T = f64;
+                $body
+            }
+            (ElementType::I32, _) => {
+                type $T = i32;
+                $body
+            }
+            (ElementType::I64, _) => {
+                type $T = i64;
+                $body
+            }
+            (other, ScatterReduction::None) if other.size() == 4 => {
+                type $T = i32;
+                $body
+            }
+            (other, ScatterReduction::None) if other.size() == 8 => {
+                type $T = i64;
+                $body
+            }
+            (other, _) => return Err(unsupported_type(other)),
+        }
+    };
+}
+
+pub(super) fn scatter_elements(view: &NodeView, scatter: &ScatterElements) -> Result<Layer> {
+    let (axis, reduction) = (view.axis(scatter.axis)?, scatter.reduction);
+    let element_type = view.output_type(0)?;
+    with_scattered!(element_type, reduction, T => with_index!(view.input_type(1)?, I => {
+        Ok(Layer::new("scatter elements", move |b| {
+            let (x, indices, updates, y) = (b.input(0)?, b.input(1)?, b.input(2)?, b.output(0)?);
+            let fits = x.dims.len() == indices.dims.len()
+                && indices.dims == updates.dims
+                && (0..x.dims.len()).all(|i| i == axis || indices.dims[i] <= x.dims[i]);
+            if !fits {
+                let (i, u) = (&indices.dims, &updates.dims);
+                return Err(Error::shape(format!("indices of {i:?} and updates of {u:?} do not fit {:?}", x.dims)));
+            }
+            Ok(scatter_step(x.operand, y.operand, move |memory| {
+                let (picks, values) = (memory.read::<I>(indices.operand), memory.read::<T>(updates.operand));
+                let out = memory.write::<T>(y.operand);
+                let reduction = reduction_of(reduction);
+                let all = Part::WHOLE;
+                movement::scatter_elements(&x.dims, axis, picks, &indices.dims, values, reduction, out, all)
+            }))
+        })
+        .in_place(&[0]))
+    }))
+}
+
+pub(super) fn scatter_nd(view: &NodeView, scatter: &ScatterNd) -> Result<Layer> {
+    let reduction = scatter.reduction;
+    let element_type = view.output_type(0)?;
+    with_scattered!(element_type, reduction, T => with_index!(view.input_type(1)?, I => {
+        Ok(Layer::new("scatter nd", move |b| {
+            let (x, indices, updates, y) = (b.input(0)?, b.input(1)?, b.input(2)?, b.output(0)?);
+            Ok(scatter_step(x.operand, y.operand, move |memory| {
+                let (picks, values) = (memory.read::<I>(indices.operand), memory.read::<T>(updates.operand));
+                let out = memory.write::<T>(y.operand);
+                let reduction = reduction_of(reduction);
+                movement::scatter_nd(&x.dims, picks, &indices.dims, values, reduction, out, Part::WHOLE)
+            }))
+        })
+        .in_place(&[0]))
+    }))
+}
+
+pub(super) fn one_hot(view: &NodeView, one_hot: &OneHot) -> Result<Layer> {
+    let axis = normalize_axis(one_hot.axis, view.output_shape(0)?.rank())?;
+    with_bytes!(view.output_type(0)?.size(), T => with_index!(view.input_type(0)?, I => {
+        Ok(Layer::new("one hot", move |b| {
+            let (indices, values, y) = (b.input(0)?, b.input(2)?, b.output(0)?);
+            let outer: usize = y.dims[..axis].iter().product();
+            let inner: usize = y.dims[axis + 1..].iter().product();
+            let depth = y.dims[axis];
+            if values.len() != 2 {
+                return Err(Error::shape(format!("values of shape {:?}, expected [2]", values.dims)));
+            }
+            Ok(Step::parallel(move |memory, part| {
+                let values = memory.read::<T>(values.operand);
+                let indices = memory.read::<I>(indices.operand);
+                let out: SharedSlice<T> = memory.write(y.operand);
+                movement::one_hot(indices, outer, depth, inner, values[0], values[1], out, part);
+                Ok(())
+            }))
+        }))
+    }))
+}
+
+pub(super) fn trilu(view: &NodeView, trilu: &Trilu) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let (size, upper, diagonal) = (view.output_type(0)?.size(), trilu.upper, trilu.k);
+    if view.input_shape(0)?.rank() < 2 {
+        return Err(Error::model("Trilu needs at least two dimensions"));
+    }
+    Ok(Layer::new("trilu", move |b| {
+        let (x, k, y) = (b.input(0)?, b.optional_input(1), b.output(0)?);
+        Ok(Step::parallel(move |memory, part| {
+            let given = k.as_ref().and_then(|k| memory.read::<i64>(k.operand).first().copied());
+            let diagonal = diagonal.or(given).unwrap_or(0);
+            let (from, to) = (memory.read(x.operand), memory.write(y.operand));
+            movement::trilu(from, &x.dims, diagonal, upper, size, to, part);
+            Ok(())
+        }))
+    }))
+}
+
+pub(super) fn reverse_sequence(view: &NodeView, reverse: &ReverseSequence) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    let (size, time_first) = (view.output_type(0)?.size(), reverse.time_axis == 0);
+    if reverse.batch_axis + reverse.time_axis != 1 {
+        return Err(Error::model("the axes of batch and time must be 0 and 1"));
+    }
+    if view.input_type(1)? != ElementType::I64 {
+        return Err(unsupported_type(view.input_type(1)?));
+    }
+    Ok(Layer::new("reverse sequence", move |b| {
+        let (x, lengths, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        Ok(Step::parallel(move |memory, part| {
+            let (from, lengths) = (memory.read(x.operand), memory.read::<i64>(lengths.operand));
+            let to = memory.write(y.operand);
+            movement::reverse_sequence(from, &x.dims, time_first, lengths, size, to, part)
+                .map_err(out_of_range)
+        }))
+    }))
+}
+
+fn image_dims(dims: &[usize]) -> Result<[usize; 4]> {
+    dims.try_into().map_err(|_| Error::shape(format!("expected an image of four dimensions, found {dims:?}")))
+}
+
+fn check_layout(layout: ImageLayout) -> Result<()> {
+    if layout == ImageLayout::ChannelsLast { Ok(()) } else { Err(Error::not_implemented("channels first")) }
+}
+
+pub(super) fn depth_to_space(view: &NodeView, op: &DepthToSpace) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    check_layout(op.layout)?;
+    let (size, block, level) = (view.output_type(0)?.size(), op.block, view.level);
+    let order = if op.column_row_depth { BlockOrder::ColumnRowDepth } else { BlockOrder::DepthColumnRow };
+    Ok(Layer::new("depth to space", move |b| {
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        let dims = image_dims(&x.dims)?;
+        if block == 0 || dims[3] % (block * block) != 0 {
+            return Err(Error::shape(format!("{} channels do not make blocks of {block}", dims[3])));
+        }
+        let copy = movement::Transpose::depth_to_space(dims, block, order, size).with_level(level);
+        Ok(Step::parallel(move |memory, part| {
+            copy.run(memory.read(x.operand), memory.write(y.operand), part);
+            Ok(())
+        }))
+    }))
+}
+
+pub(super) fn space_to_depth(view: &NodeView, op: &SpaceToDepth) -> Result<Layer> {
+    check_bytes(view.output_type(0)?)?;
+    check_layout(op.layout)?;
+    let (size, block, level) = (view.output_type(0)?.size(), op.block, view.level);
+    Ok(Layer::new("space to depth", move |b| {
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        let dims = image_dims(&x.dims)?;
+        if block == 0 || dims[1] % block != 0 || dims[2] % block != 0 {
+            return Err(Error::shape(format!(
+                "{} x {} does not divide into blocks of {block}",
+                dims[1], dims[2]
+            )));
+        }
+        let order = BlockOrder::DepthColumnRow;
+        let copy = movement::Transpose::space_to_depth(dims, block, order, size).with_level(level);
+        Ok(Step::parallel(move |memory, part| {
+            copy.run(memory.read(x.operand), memory.write(y.operand), part);
+            Ok(())
+        }))
+    }))
+}

@@ -1,0 +1,379 @@
+//! Matrix products of floating-point and integer tensors.
+
+use std::sync::Arc;
+
+use optimium_graph::ops::{Activation, Fusion, Gemm, MatMul};
+use optimium_kernels::elementwise::{Binary, Broadcast, binary_f32, broadcast_strides};
+use optimium_kernels::gemm::{self, PackedMatrix, Problem, matmul_general};
+use optimium_kernels::{Part, SharedSlice};
+use optimium_simd::Level;
+use optimium_tensor::{ElementType, Error, Result};
+
+use super::epilogue::EpilogueSource;
+use super::view::{NodeView, unsupported_type};
+use crate::layer::{Binding, Bound, Layer, Step};
+
+/// The sizes of a batch of products with broadcast leading dimensions.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    /// For each product which matrix of a and which of b it takes.
+    pub(super) pairs: Vec<(usize, usize)>,
+}
+
+impl Batch {
+    /// The products of operands of those shapes, as NumPy's matmul.
+    ///
+    /// # Errors
+    /// [`Shape`](optimium_tensor::ErrorKind::Shape) where they do not fit.
+    pub(super) fn of(a: &[usize], b: &[usize], transpose_a: bool, transpose_b: bool) -> Result<Batch> {
+        let wrong = || Error::shape(format!("{a:?} and {b:?} cannot be multiplied"));
+        let as_matrix = |dims: &[usize], row: bool| match dims {
+            [k] if row => vec![1, *k],
+            [k] => vec![*k, 1],
+            _ => dims.to_vec(),
+        };
+        let (a_dims, b_dims) = (as_matrix(a, true), as_matrix(b, false));
+        let ([a_batch @ .., a_rows, a_columns], [b_batch @ .., b_rows, b_columns]) =
+            (&a_dims[..], &b_dims[..])
+        else {
+            return Err(wrong());
+        };
+        let (m, k) = if transpose_a && a.len() > 1 { (*a_columns, *a_rows) } else { (*a_rows, *a_columns) };
+        let (k_of_b, n) =
+            if transpose_b && b.len() > 1 { (*b_columns, *b_rows) } else { (*b_rows, *b_columns) };
+        let batch = broadcast_dims(a_batch, b_batch).filter(|_| k == k_of_b).ok_or_else(wrong)?;
+        let a_strides = broadcast_strides(a_batch, &batch).ok_or_else(wrong)?;
+        let b_strides = broadcast_strides(b_batch, &batch).ok_or_else(wrong)?;
+        let count: usize = batch.iter().product();
+        let pairs =
+            (0..count).map(|i| (position(i, &batch, &a_strides), position(i, &batch, &b_strides))).collect();
+        Ok(Batch { m, n, k, pairs })
+    }
+
+    /// One product for all, where b is one matrix and the rows of a follow each other.
+    pub(super) fn merged(mut self) -> Batch {
+        if self.pairs.iter().enumerate().all(|(i, &pair)| pair == (i, 0)) && !self.pairs.is_empty() {
+            self.m *= self.pairs.len();
+            self.pairs = vec![(0, 0)];
+        }
+        self
+    }
+}
+
+fn broadcast_dims(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y || y == 1 => Some(x),
+            (1, y) => Some(y),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The element that index `i` of a row-major tensor of shape `dims` has with other strides.
+fn position(mut i: usize, dims: &[usize], strides: &[usize]) -> usize {
+    let mut at = 0;
+    for (&dim, &stride) in dims.iter().zip(strides).rev() {
+        at += i % dim * stride;
+        i /= dim;
+    }
+    at
+}
+
+pub(super) fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
+    match view.input_type(0)?.storage() {
+        ElementType::F32 => match view.floats(1)? {
+            Some(weights) => constant_b(view, op, &weights),
+            None => computed_b(view, op),
+        },
+        ElementType::F64 => general::<f64>(view, op),
+        ElementType::I32 => general::<i32>(view, op),
+        ElementType::U32 => general::<u32>(view, op),
+        ElementType::I64 => general::<i64>(view, op),
+        ElementType::U64 => general::<u64>(view, op),
+        other => Err(unsupported_type(other)),
+    }
+}
+
+/// Rows of a, where they are known; else what a transformer's block sees.
+fn rows_hint(view: &NodeView) -> usize {
+    let dims = view.output_shape(0).ok().and_then(|shape| shape.as_fixed());
+    dims.map_or(128, |dims| dims[..dims.len().saturating_sub(1)].iter().product::<usize>().max(1))
+}
+
+/// Strides of one matrix of `rows × columns` of b, as `[k, n]`.
+fn b_strides(k: usize, n: usize, transposed: bool) -> (usize, usize) {
+    if transposed { (1, k) } else { (n, 1) }
+}
+
+fn constant_b(view: &NodeView, op: &MatMul, weights: &Arc<[f32]>) -> Result<Layer> {
+    let dims =
+        view.input_shape(1)?.as_fixed().ok_or_else(|| Error::model("a constant of a dynamic shape"))?;
+    let (rows, columns) = match dims[..] {
+        [k] => (k, 1),
+        [.., rows, columns] => (rows, columns),
+        [] => return Err(Error::model("a product with a scalar")),
+    };
+    let transpose_b = op.transpose_b && dims.len() > 1;
+    let (k, n) = if transpose_b { (columns, rows) } else { (rows, columns) };
+    let level = view.level;
+    let layout = gemm::pick(level, &Problem { m: rows_hint(view), n, k });
+    let (row_stride, column_stride) = b_strides(k, n, transpose_b);
+    let scaled: Vec<f32> = weights.iter().map(|&w| w * op.alpha).collect();
+    let count = dims[..dims.len().saturating_sub(2)].iter().product::<usize>();
+    let pack =
+        |i: usize| PackedMatrix::new(layout, &scaled[i * k * n..(i + 1) * k * n], row_stride, column_stride);
+    let packed: Arc<Vec<PackedMatrix>> = Arc::new((0..count).map(pack).collect());
+    let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(n))?;
+    let op = op.clone();
+    Ok(Layer::new(format!("gemm {layout}{}", epilogue.describe()), move |b| {
+        let (a, y) = (b.input(0)?, b.output(0)?);
+        let batch = Batch::of(&a.dims, &dims, op.transpose_a, op.transpose_b)?;
+        let batch = if op.transpose_a { batch } else { batch.merged() };
+        check_output(&batch, &y)?;
+        let epilogue = epilogue.bind(b, batch.n)?;
+        let transposed = op.transpose_a && a.dims.len() > 1;
+        let scratch = if transposed { batch.m * batch.k } else { 0 };
+        b.need_scratch::<f32>(scratch);
+        let packed = packed.clone();
+        Ok(Step::parallel(move |memory, part| {
+            let (a, out) = (memory.read::<f32>(a.operand), memory.write::<f32>(y.operand));
+            let scratch = memory.scratch::<f32>(part.index, scratch);
+            for (i, &(of_a, of_b)) in batch.pairs.iter().enumerate() {
+                let left = left_matrix(a, of_a, &batch, transposed, scratch);
+                let epilogue = epilogue.read_from(memory, i * batch.m);
+                let c = matrix_of(out, i, &batch);
+                let matrix = &packed[of_b];
+                let (k, n) = (batch.k, batch.n);
+                gemm::gemm(level, batch.m, left, k, &matrix.layout, &matrix.data, &epilogue, c, n, part);
+            }
+            Ok(())
+        }))
+    }))
+}
+
+fn check_output(batch: &Batch, y: &Bound) -> Result<()> {
+    if y.len() == batch.pairs.len() * batch.m * batch.n {
+        Ok(())
+    } else {
+        Err(Error::shape(format!(
+            "{} products of {}x{} do not fill {:?}",
+            batch.pairs.len(),
+            batch.m,
+            batch.n,
+            y.dims
+        )))
+    }
+}
+
+/// Matrix `index` of a, row-major: where it lies, or transposed into scratch memory.
+fn left_matrix<'a>(
+    a: &'a [f32],
+    index: usize,
+    batch: &Batch,
+    transposed: bool,
+    scratch: &'a mut [f32],
+) -> &'a [f32] {
+    let (m, k) = (batch.m, batch.k);
+    let matrix = &a[index * m * k..(index + 1) * m * k];
+    if !transposed {
+        return matrix;
+    }
+    let copy = optimium_kernels::movement::Transpose::new(&[k, m], &[1, 0], size_of::<f32>());
+    copy.run(bytemuck::cast_slice(matrix), SharedSlice::new(bytemuck::cast_slice_mut(scratch)), Part::WHOLE);
+    scratch
+}
+
+/// Matrix `index` of the result.
+fn matrix_of<'a>(out: SharedSlice<'a, f32>, index: usize, batch: &Batch) -> SharedSlice<'a, f32> {
+    let size = batch.m * batch.n;
+    out.sub(index * size..(index + 1) * size)
+}
+
+/// Both operands are computed: b is packed into scratch memory before each product.
+fn computed_b(view: &NodeView, op: &MatMul) -> Result<Layer> {
+    let level = view.level;
+    let columns =
+        view.output_shape(0)?.dims().last().and_then(|n| n.as_const()).and_then(|n| usize::try_from(n).ok());
+    let epilogue = EpilogueSource::of(view, 2, op.fusion, columns)?;
+    let op = op.clone();
+    Ok(Layer::new(format!("batched gemm{}", epilogue.describe()), move |b| {
+        let (a, right, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        let mut batch = Batch::of(&a.dims, &right.dims, op.transpose_a, op.transpose_b)?;
+        if !op.transpose_a {
+            batch = batch.merged();
+        }
+        check_output(&batch, &y)?;
+        let epilogue = epilogue.bind(b, batch.n)?;
+        let product = ComputedProduct::new(level, &op, &batch, a.dims.len(), right.dims.len());
+        b.need_scratch::<f32>(product.scratch_len());
+        Ok(Step::parallel(move |memory, part| {
+            let (a, right) = (memory.read::<f32>(a.operand), memory.read::<f32>(right.operand));
+            let out = memory.write::<f32>(y.operand);
+            let scratch = memory.scratch::<f32>(part.index, product.scratch_len());
+            // Whole products where there are enough of them, else shares of each.
+            let by_batch = product.batch.pairs.len() >= part.count;
+            let (range, share) = if by_batch {
+                (part.range(product.batch.pairs.len()), Part::WHOLE)
+            } else {
+                (0..product.batch.pairs.len(), part)
+            };
+            let mut packed = None;
+            for i in range {
+                let epilogue = epilogue.read_from(memory, i * product.batch.m);
+                product.run(
+                    i,
+                    a,
+                    right,
+                    &epilogue,
+                    matrix_of(out, i, &product.batch),
+                    scratch,
+                    &mut packed,
+                    share,
+                );
+            }
+            Ok(())
+        }))
+    }))
+}
+
+/// A batch of products whose right matrices are packed as they come.
+struct ComputedProduct {
+    level: Level,
+    batch: Batch,
+    layout: gemm::Layout,
+    transpose_a: bool,
+    transpose_b: bool,
+    alpha: f32,
+}
+
+impl ComputedProduct {
+    fn new(level: Level, op: &MatMul, batch: &Batch, a_rank: usize, b_rank: usize) -> ComputedProduct {
+        ComputedProduct {
+            level,
+            batch: batch.clone(),
+            layout: gemm::pick(level, &Problem { m: batch.m, n: batch.n, k: batch.k }),
+            transpose_a: op.transpose_a && a_rank > 1,
+            transpose_b: op.transpose_b && b_rank > 1,
+            alpha: op.alpha,
+        }
+    }
+
+    /// Elements of scratch memory: the packed matrix, and a transposed left one.
+    fn scratch_len(&self) -> usize {
+        let left = if self.transpose_a { self.batch.m * self.batch.k } else { 0 };
+        self.layout.len().next_multiple_of(16) + left
+    }
+
+    fn run(
+        &self,
+        index: usize,
+        a: &[f32],
+        right: &[f32],
+        epilogue: &optimium_kernels::epilogue::Epilogue,
+        c: SharedSlice<f32>,
+        scratch: &mut [f32],
+        packed: &mut Option<usize>,
+        part: Part,
+    ) {
+        let (of_a, of_b) = self.batch.pairs[index];
+        let (m, n, k) = (self.batch.m, self.batch.n, self.batch.k);
+        let (panels, left) = scratch.split_at_mut(self.layout.len().next_multiple_of(16));
+        let panels = &mut panels[..self.layout.len()];
+        if packed.replace(of_b) != Some(of_b) {
+            let (row_stride, column_stride) = b_strides(k, n, self.transpose_b);
+            let matrix = &right[of_b * k * n..(of_b + 1) * k * n];
+            self.layout.pack(matrix, row_stride, column_stride, SharedSlice::new(panels), Part::WHOLE);
+            if self.alpha != 1.0 {
+                panels.iter_mut().for_each(|x| *x *= self.alpha);
+            }
+        }
+        let left = left_matrix(a, of_a, &self.batch, self.transpose_a, left);
+        gemm::gemm(self.level, m, left, k, &self.layout, panels, epilogue, c, n, part);
+    }
+}
+
+/// Products of other number types.
+fn general<T: bytemuck::Pod + gemm::Number>(view: &NodeView, op: &MatMul) -> Result<Layer> {
+    if op.fusion != Fusion::default()
+        || op.alpha != 1.0
+        || (2..view.node.inputs.len()).any(|i| view.has_input(i))
+    {
+        return Err(Error::not_implemented("fusion behind a product of this element type"));
+    }
+    let op = op.clone();
+    Ok(Layer::new("general product", move |b| {
+        let (a, right, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        let batch = Batch::of(&a.dims, &right.dims, op.transpose_a, op.transpose_b)?;
+        check_output(&batch, &y)?;
+        let (m, n, k) = (batch.m, batch.n, batch.k);
+        let a_strides = if op.transpose_a && a.dims.len() > 1 { [1, m] } else { [k, 1] };
+        let b_strides = if op.transpose_b && right.dims.len() > 1 { [1, k] } else { [n, 1] };
+        Ok(Step::parallel(move |memory, part| {
+            let (a, right) = (memory.read::<T>(a.operand), memory.read::<T>(right.operand));
+            let out = memory.write::<T>(y.operand);
+            for (i, &(of_a, of_b)) in batch.pairs.iter().enumerate() {
+                let (left, right) = (&a[of_a * m * k..], &right[of_b * k * n..]);
+                matmul_general(
+                    m,
+                    n,
+                    k,
+                    left,
+                    a_strides,
+                    right,
+                    b_strides,
+                    out.sub(i * m * n..(i + 1) * m * n),
+                    part,
+                );
+            }
+            Ok(())
+        }))
+    }))
+}
+
+/// Gemm whose third operand is no bias: the product, then the sum.
+pub(super) fn gemm(view: &NodeView, op: &Gemm) -> Result<Layer> {
+    if view.input_type(0)?.storage() != ElementType::F32 {
+        return Err(unsupported_type(view.input_type(0)?));
+    }
+    let matmul = MatMul {
+        transpose_a: op.transpose_a,
+        transpose_b: op.transpose_b,
+        alpha: op.alpha,
+        fusion: Fusion { activation: Activation::None, residual_after_activation: false },
+    };
+    let (level, beta) = (view.level, op.beta);
+    Ok(Layer::new("gemm + matrix", move |b: &mut Binding| {
+        let (a, right, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+        let batch = Batch::of(&a.dims, &right.dims, matmul.transpose_a, matmul.transpose_b)?;
+        check_output(&batch, &y)?;
+        let product = ComputedProduct::new(level, &matmul, &batch, a.dims.len(), right.dims.len());
+        b.need_scratch::<f32>(product.scratch_len());
+        let addend = match b.optional_input(2) {
+            None => None,
+            Some(c) => Some((broadcast_of(&c, &y)?, c.operand)),
+        };
+        Ok(Step::serial(move |memory| {
+            let (a, right) = (memory.read::<f32>(a.operand), memory.read::<f32>(right.operand));
+            let out = memory.write::<f32>(y.operand);
+            let scratch = memory.scratch::<f32>(0, product.scratch_len());
+            product.run(0, a, right, &Default::default(), out, scratch, &mut None, Part::WHOLE);
+            if let Some((broadcast, c)) = &addend {
+                let c: Vec<f32> = memory.read::<f32>(*c).iter().map(|x| x * beta).collect();
+                binary_f32(level, Binary::Add, broadcast, out, &c[..], out, Part::WHOLE);
+            }
+            Ok(())
+        }))
+    }))
+}
+
+fn broadcast_of(c: &Bound, y: &Bound) -> Result<Broadcast> {
+    let wrong = || Error::shape(format!("{:?} cannot be broadcast to {:?}", c.dims, y.dims));
+    let whole = broadcast_strides(&y.dims, &y.dims).ok_or_else(wrong)?;
+    Ok(Broadcast::new(&y.dims, &whole, &broadcast_strides(&c.dims, &y.dims).ok_or_else(wrong)?))
+}

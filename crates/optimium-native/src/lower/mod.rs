@@ -1,0 +1,137 @@
+//! Nodes to layers: which kernel does what, and what can be prepared before shapes are known.
+//!
+//! One function for each operator, in a file for each family. A function looks at types, attributes and
+//! constants, chooses the kernel, packs weights, and returns a [`Layer`] whose closure makes the step once the
+//! sizes are known. What no kernel does is an error of kind
+//! [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) that says what about the node it is; a graph
+//! is lowered to its end even so, so that users see all of it at once.
+
+mod elementwise;
+mod epilogue;
+mod indexing;
+mod matrix;
+mod normalization;
+mod pooling;
+mod quantization;
+mod quantized;
+mod recurrent;
+mod reduction;
+mod resizing;
+mod shaping;
+mod spatial;
+mod view;
+
+use optimium_graph::{Graph, Node, Operator, Unsupported};
+use optimium_simd::Level;
+use optimium_tensor::{Error, ErrorKind, Result};
+
+use crate::layer::Layer;
+use crate::plan::describe;
+pub(crate) use quantized::is_supported as is_supported_quantized;
+pub(crate) use view::NodeView;
+
+/// The layers of all nodes.
+///
+/// # Errors
+/// [`NotImplemented`](ErrorKind::NotImplemented) with everything that no kernel does; others as they occur.
+pub(crate) fn lower_all(graph: &Graph, level: Level) -> Result<Vec<Layer>> {
+    let (mut layers, mut unsupported) = (Vec::with_capacity(graph.nodes().len()), Vec::new());
+    for node in graph.nodes() {
+        match lower(graph, node, level) {
+            Ok(layer) => layers.push(layer),
+            Err(error) if error.kind() == ErrorKind::NotImplemented => {
+                let operation = format!("{} ({})", node.op.name(), error.message());
+                unsupported.push(Unsupported { operation, node: node.name.clone() });
+            }
+            Err(error) => return Err(error.context(describe(node))),
+        }
+    }
+    if unsupported.is_empty() { Ok(layers) } else { Err(Unsupported::error(&graph.name, &unsupported)) }
+}
+
+/// What of `graph` no kernel does.
+pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
+    let reason = |node: &Node| match lower(graph, node, Level::best()) {
+        Err(error) if error.kind() == ErrorKind::NotImplemented => Some(error.message().to_owned()),
+        _ => None,
+    };
+    let item = |node: &Node| {
+        let operation = format!("{} ({})", node.op.name(), reason(node)?);
+        Some(Unsupported { operation, node: node.name.clone() })
+    };
+    graph.nodes().iter().filter_map(item).collect()
+}
+
+/// The layer of one node.
+fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
+    let view = NodeView { graph, node, level };
+    if view.is_quantized() {
+        return quantized::lower(&view);
+    }
+    match &node.op {
+        Operator::Unary { function } => elementwise::unary(&view, *function),
+        Operator::Activation { function } => elementwise::activation(&view, *function),
+        Operator::Binary { function } => elementwise::binary(&view, *function),
+        Operator::Comparison { function } => elementwise::comparison(&view, *function),
+        Operator::Clip => elementwise::clip(&view),
+        Operator::Where => elementwise::select(&view),
+        Operator::Cast(_) => elementwise::cast(&view),
+        Operator::Identity | Operator::Reshape(_) | Operator::Dropout => shaping::copy(&view),
+        Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => shaping::copy(&view),
+        Operator::Transpose(transpose) => shaping::transpose(&view, transpose),
+        Operator::Expand(_) => shaping::expand(&view),
+        Operator::Tile(tile) => shaping::tile(&view, tile),
+        Operator::Pad(pad) => shaping::pad(&view, pad),
+        Operator::Shape(shape) => shaping::shape(&view, shape),
+        Operator::Size => shaping::size(&view),
+        Operator::Range(range) => shaping::range(&view, range),
+        Operator::ConstantOfShape(constant) => shaping::constant_of_shape(&view, constant),
+        Operator::Concat(concat) => indexing::concat(&view, concat),
+        Operator::Split(split) => indexing::split(&view, split),
+        Operator::Slice(slice) => indexing::slice(&view, slice),
+        Operator::Gather(gather) => indexing::gather(&view, gather),
+        Operator::GatherElements(gather) => indexing::gather_elements(&view, gather),
+        Operator::GatherNd(gather) => indexing::gather_nd(&view, gather),
+        Operator::ScatterElements(scatter) => indexing::scatter_elements(&view, scatter),
+        Operator::ScatterNd(scatter) => indexing::scatter_nd(&view, scatter),
+        Operator::OneHot(one_hot) => indexing::one_hot(&view, one_hot),
+        Operator::Trilu(trilu) => indexing::trilu(&view, trilu),
+        Operator::ReverseSequence(reverse) => indexing::reverse_sequence(&view, reverse),
+        Operator::DepthToSpace(op) => indexing::depth_to_space(&view, op),
+        Operator::SpaceToDepth(op) => indexing::space_to_depth(&view, op),
+        Operator::MatMul(matmul) => matrix::matmul(&view, matmul),
+        Operator::Gemm(gemm) => matrix::gemm(&view, gemm),
+        Operator::MatMulInteger(_) => quantization::matmul_integer(&view),
+        Operator::DynamicQuantizedMatMul(matmul) => quantization::dynamic_matmul(&view, matmul),
+        Operator::Conv(conv) => spatial::conv(&view, conv),
+        Operator::ConvTranspose(conv) => spatial::conv_transpose(&view, conv),
+        Operator::MaxPool(pool) => pooling::max_pool(&view, pool),
+        Operator::AveragePool(pool) => pooling::average_pool(&view, pool),
+        Operator::LpPool(pool) => pooling::lp_pool(&view, pool),
+        Operator::Resize(resize) => resizing::resize(&view, resize),
+        Operator::Reduce(reduce) => reduction::reduce(&view, reduce),
+        Operator::ArgReduce(reduce) => reduction::arg_reduce(&view, reduce),
+        Operator::CumSum(sum) => reduction::cumulative_sum(&view, sum),
+        Operator::TopK(top) => reduction::top_k(&view, top),
+        Operator::Softmax(softmax) => normalization::softmax(&view, softmax),
+        Operator::LayerNormalization(norm) => normalization::layer(&view, norm),
+        Operator::RmsNormalization(norm) => normalization::rms(&view, norm),
+        Operator::BatchNormalization(norm) => normalization::batch(&view, norm),
+        Operator::InstanceNormalization(norm) => normalization::instance(&view, norm),
+        Operator::GroupNormalization(norm) => normalization::group(&view, norm),
+        Operator::LpNormalization(norm) => normalization::lp(&view, norm),
+        Operator::QuantizeLinear(op) => quantization::quantize(&view, op),
+        Operator::DequantizeLinear(op) => quantization::dequantize(&view, op),
+        Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(&view),
+        Operator::Recurrent(op) => recurrent::recurrent(&view, op),
+        Operator::GlobalPool(_)
+        | Operator::ConvInteger(_)
+        | Operator::Einsum(_)
+        | Operator::LocalResponseNormalization(_)
+        | Operator::NonZero
+        | Operator::Requantize
+        | Operator::If(_)
+        | Operator::Loop(_)
+        | Operator::Scan(_) => Err(Error::not_implemented("no kernel")),
+    }
+}

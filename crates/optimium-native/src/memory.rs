@@ -1,0 +1,93 @@
+//! How steps reach their operands: the one place of this crate that turns offsets into slices.
+//!
+//! A [`Memory`] holds the base addresses of one inference: the arena, the caller's tensors, the
+//! constants. An [`Operand`] is a range of bytes behind one of them. That readers and writers of one step do
+//! not meet is the planner's work: values that live at the same time do not overlap, except where a layer asked to
+//! write in place, and then it uses [`Memory::write`] for both. That workers do not meet is the kernels' work: they
+//! write disjoint parts through [`SharedSlice`]. [`Memory::new`] is unsafe to say that both must hold.
+
+use std::marker::PhantomData;
+
+use optimium_kernels::SharedSlice;
+
+/// A range of bytes behind a base address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operand {
+    /// Which base.
+    pub(crate) base: u32,
+    /// The first byte, from the base on.
+    pub(crate) offset: usize,
+    /// Number of bytes.
+    pub(crate) bytes: usize,
+}
+
+/// A base address and the bytes that lie behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base {
+    pub(crate) pointer: *mut u8,
+    pub(crate) bytes: usize,
+}
+
+// SAFETY: an address alone does nothing; see `Memory`.
+unsafe impl Send for Base {}
+// SAFETY: as above.
+unsafe impl Sync for Base {}
+
+/// The addresses of one inference, as steps see them.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    bases: &'a [Base],
+    scratch: Base,
+    scratch_each: usize,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Memory<'a> {
+    /// The memory behind `bases`, and `scratch_each` bytes of scratch memory for each worker.
+    ///
+    /// # Safety
+    /// The bytes are valid for `'a`, initialized, and used through this value alone, but for constants and inputs, which others may read.
+    /// The steps that use it come from one bound plan and run in its order, as the module says.
+    pub(crate) unsafe fn new(bases: &'a [Base], scratch: Base, scratch_each: usize) -> Memory<'a> {
+        Memory { bases, scratch, scratch_each, borrow: PhantomData }
+    }
+
+    /// The elements of an operand that the step reads.
+    pub(crate) fn read<T: bytemuck::Pod>(&self, operand: Operand) -> &'a [T] {
+        let (pointer, length) = self.locate::<T>(operand);
+        // SAFETY: in bounds and aligned by `locate`; not written meanwhile, see the module.
+        unsafe { std::slice::from_raw_parts(pointer, length) }
+    }
+
+    /// The elements of an operand that the step writes, or changes in place.
+    pub(crate) fn write<T: bytemuck::Pod>(&self, operand: Operand) -> SharedSlice<'a, T> {
+        let (pointer, length) = self.locate::<T>(operand);
+        // SAFETY: in bounds and aligned by `locate`; the step's alone, see the module.
+        unsafe { SharedSlice::from_raw(pointer, length) }
+    }
+
+    /// `length` elements of scratch memory of worker `index`, 64-byte aligned, with any content.
+    pub(crate) fn scratch<T: bytemuck::Pod>(&self, index: usize, length: usize) -> &'a mut [T] {
+        let start = index * self.scratch_each;
+        let bytes = length * size_of::<T>();
+        assert!(
+            bytes <= self.scratch_each && start + bytes <= self.scratch.bytes,
+            "scratch memory too small"
+        );
+        // SAFETY: in bounds by the assertion, aligned because shares are multiples of 64 bytes, and this worker's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.scratch.pointer.add(start).cast(), length) }
+    }
+
+    fn locate<T>(&self, operand: Operand) -> (*mut T, usize) {
+        let base = self.bases[operand.base as usize];
+        let end = operand.offset.checked_add(operand.bytes);
+        assert!(end.is_some_and(|end| end <= base.bytes), "operand out of bounds");
+        let length = operand.bytes / size_of::<T>();
+        if length == 0 {
+            return (std::ptr::NonNull::dangling().as_ptr(), 0);
+        }
+        let pointer = base.pointer.wrapping_add(operand.offset).cast::<T>();
+        assert!(pointer.is_aligned(), "operand not aligned");
+        (pointer, length)
+    }
+}

@@ -1,0 +1,216 @@
+//! A compiled graph: its layers in order, and where every value lies.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use optimium_device::{CompileOptions, Executable, ExecutionState, OperationInfo};
+use optimium_graph::ops::Operator;
+use optimium_graph::{Graph, Node, ValueId};
+use optimium_simd::Level;
+use optimium_tensor::{Error, Expr, Result};
+
+use crate::alias::{self, Aliases};
+use crate::bind::BoundPlan;
+use crate::layer::Layer;
+use crate::memory::Base;
+use crate::state::State;
+use crate::team::Team;
+use crate::{lower, promote};
+
+/// Bound plans that are kept: a model with dynamic shapes mostly sees a few.
+const KEPT_BOUND_PLANS: usize = 16;
+
+/// Where a root's memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the caller's input of that index.
+    Input(usize),
+    /// In the caller's output of that index.
+    Output(usize),
+    /// In the constant of that index.
+    Constant(usize),
+    /// In the arena.
+    Arena,
+}
+
+/// A root in the arena: who writes it first, who reads it last.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifetime {
+    pub(crate) root: ValueId,
+    pub(crate) bytes: Expr,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+}
+
+/// Everything that was decided before shapes are known.
+pub(crate) struct Plan {
+    pub(crate) graph: Graph,
+    pub(crate) layers: Vec<Layer>,
+    /// For each value its root and its byte offset in it.
+    pub(crate) roots: Vec<(ValueId, Expr)>,
+    /// For each root where its memory is.
+    pub(crate) places: Vec<Place>,
+    pub(crate) lifetimes: Vec<Lifetime>,
+    /// The constants' memory, which the graph keeps alive.
+    pub(crate) constants: Vec<Base>,
+    pub(crate) team: Team,
+    pub(crate) options: CompileOptions,
+    bound: Mutex<HashMap<Vec<Vec<usize>>, Arc<BoundPlan>>>,
+}
+
+impl Plan {
+    /// Compiles a graph whose shapes are inferred and whose nodes are sorted.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`](optimium_device::Backend::compile).
+    pub(crate) fn compile(graph: &Graph, options: &CompileOptions) -> Result<Plan> {
+        let level = level_of(options)?;
+        let graph = separate_outputs(promote::promote(graph)?)?;
+        let layers = lower::lower_all(&graph, level)?;
+        let aliases = alias::decide(&graph, &layers, options.memory_optimization);
+        let roots: Vec<(ValueId, Expr)> =
+            (0..graph.values().len()).map(|index| aliases.root(ValueId::from_index(index))).collect();
+        let (places, constants) = places(&graph)?;
+        let lifetimes = lifetimes(&graph, &aliases, &places)?;
+        let team = Team::new(options.threads, options.cores.as_deref())?;
+        tracing::debug!(model = graph.name, layers = layers.len(), level = level.name(), "compiled");
+        Ok(Plan {
+            graph,
+            layers,
+            roots,
+            places,
+            lifetimes,
+            constants,
+            team,
+            options: options.clone(),
+            bound: Mutex::default(),
+        })
+    }
+
+    /// The plan for inputs of those dimensions: bound now, or kept from an earlier time.
+    ///
+    /// # Errors
+    /// [`Shape`](optimium_tensor::ErrorKind::Shape) where they do not fit the graph.
+    pub(crate) fn bound(&self, input_dims: &[&[usize]]) -> Result<Arc<BoundPlan>> {
+        let key: Vec<Vec<usize>> = input_dims.iter().map(|dims| dims.to_vec()).collect();
+        if let Some(bound) = self.kept().get(&key) {
+            return Ok(bound.clone());
+        }
+        let bound = Arc::new(BoundPlan::bind(self, input_dims)?);
+        let mut kept = self.kept();
+        if kept.len() >= KEPT_BOUND_PLANS {
+            kept.clear();
+        }
+        kept.insert(key, bound.clone());
+        Ok(bound)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<Vec<usize>>, Arc<BoundPlan>>> {
+        self.bound.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Executable for Plan {
+    fn operations(&self) -> Vec<OperationInfo> {
+        let name = |id: &Option<ValueId>| id.map(|id| self.graph.value(id).name.clone());
+        let info = |(node, layer): (&Node, &Layer)| OperationInfo {
+            name: node.name.clone(),
+            operator: node.op.name().to_owned(),
+            kernel: layer.kernel.clone(),
+            inputs: node.inputs.iter().filter_map(name).collect(),
+            outputs: node.outputs.iter().filter_map(name).collect(),
+        };
+        self.graph.nodes().iter().zip(&self.layers).map(info).collect()
+    }
+
+    fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>> {
+        Ok(Box::new(State::new(self)?))
+    }
+}
+
+/// How errors name a node.
+pub(crate) fn describe(node: &Node) -> String {
+    format!("{} {:?}", node.op.name(), node.name)
+}
+
+fn level_of(options: &CompileOptions) -> Result<Level> {
+    let Some(name) = &options.instruction_set else { return Ok(Level::best()) };
+    let known = || Level::available().map(Level::name).collect::<Vec<_>>().join(", ");
+    Level::from_name(name).filter(|level| level.is_available()).ok_or_else(|| {
+        Error::invalid_argument(format!(
+            "the instruction set {name:?} is not available here; there are: {}",
+            known()
+        ))
+    })
+}
+
+/// Gives every output of the graph a value of its own that a node computes, so that each has one place to be written.
+fn separate_outputs(mut graph: Graph) -> Result<Graph> {
+    let producers = graph.producers();
+    let mut seen = Vec::new();
+    for index in 0..graph.outputs.len() {
+        let output = graph.outputs[index];
+        if producers[output.index()].is_some() && !seen.contains(&output) {
+            seen.push(output);
+            continue;
+        }
+        let value = graph.value(output).clone();
+        let name = format!("{}.output_{index}", value.name);
+        let copy = graph.add_value(optimium_graph::Value { name: name.clone(), constant: None, ..value });
+        graph.add_node(Node {
+            name,
+            op: Operator::Identity,
+            inputs: vec![Some(output)],
+            outputs: vec![Some(copy)],
+        });
+        graph.outputs[index] = copy;
+    }
+    graph.sort()?;
+    Ok(graph)
+}
+
+/// For each value the place of its memory were it a root, and the constants' memory.
+fn places(graph: &Graph) -> Result<(Vec<Place>, Vec<Base>)> {
+    let mut constants = Vec::new();
+    let mut places = Vec::with_capacity(graph.values().len());
+    for value in graph.values() {
+        let Some(tensor) = &value.constant else {
+            places.push(Place::Arena);
+            continue;
+        };
+        let (buffer, offset) = tensor
+            .buffer()
+            .ok_or_else(|| Error::not_implemented(format!("the constant {:?} is of strings", value.name)))?;
+        places.push(Place::Constant(constants.len()));
+        constants.push(Base { pointer: buffer.as_ptr().wrapping_add(offset), bytes: tensor.byte_len() });
+    }
+    for (index, input) in graph.inputs.iter().enumerate() {
+        places[input.index()] = Place::Input(index);
+    }
+    for (index, output) in graph.outputs.iter().enumerate() {
+        places[output.index()] = Place::Output(index);
+    }
+    Ok((places, constants))
+}
+
+/// When the memory of each root in the arena is in use.
+fn lifetimes(graph: &Graph, aliases: &Aliases, places: &[Place]) -> Result<Vec<Lifetime>> {
+    let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.values().len()];
+    for (index, node) in graph.nodes().iter().enumerate() {
+        for value in node.inputs.iter().chain(&node.outputs).flatten() {
+            let span = spans[aliases.root(*value).0.index()].get_or_insert((index, index));
+            span.1 = index;
+        }
+    }
+    let mut lifetimes = Vec::new();
+    for (index, span) in spans.iter().enumerate() {
+        let root = ValueId::from_index(index);
+        if let (Some((first, last)), Place::Arena) = (*span, places[index]) {
+            let bytes = alias::byte_count(graph, root).ok_or_else(|| {
+                Error::model(format!("the shape of {:?} is not known", graph.value(root).name))
+            })?;
+            lifetimes.push(Lifetime { root, bytes, first, last });
+        }
+    }
+    Ok(lifetimes)
+}

@@ -1,0 +1,162 @@
+//! `InferRequest`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use optimium_runtime::{Callback, InferRequest, Tensors};
+use optimium_tensor::{Error, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::arrays::shared_tensor;
+use crate::enums::to_python;
+use crate::errors::{exception, invalid_argument, raise};
+use crate::python::{arrays, detached};
+use crate::tensor::PyTensor;
+
+/// Room for one inference at a time.
+#[pyclass(name = "InferRequest", module = "optimium.runtime", frozen, weakref)]
+pub(crate) struct PyInferRequest(InferRequest);
+
+impl PyInferRequest {
+    pub(crate) fn new(request: InferRequest) -> Self {
+        PyInferRequest(request)
+    }
+}
+
+/// Which side of an inference a tensor is on.
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+}
+
+/// The tensors that were given for one side, and their names where they have some.
+struct Given {
+    names: Option<Vec<String>>,
+    tensors: Vec<Tensor>,
+}
+
+impl Given {
+    fn from_python(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Given> {
+        if let Ok(named) = object.cast::<PyDict>() {
+            let (mut names, mut tensors) = (Vec::new(), Vec::new());
+            for (name, tensor) in named.iter() {
+                names.push(name.extract::<String>().map_err(|_| {
+                    raise(object.py(), Error::type_mismatch(format!("the name of a tensor is a str, not {name}")))
+                })?);
+                tensors.push(to_tensor(&tensor, side)?);
+            }
+            return Ok(Given { names: Some(names), tensors });
+        }
+        if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+            let tensors = object.try_iter()?.map(|tensor| to_tensor(&tensor?, side)).collect::<PyResult<_>>()?;
+            return Ok(Given { names: None, tensors });
+        }
+        Err(raise(
+            object.py(),
+            Error::type_mismatch(format!("expected a list, a tuple or a dict of tensors, not {}", object.get_type())),
+        ))
+    }
+
+    fn as_tensors(&mut self) -> Tensors<'_> {
+        let tensors = std::mem::take(&mut self.tensors);
+        match &self.names {
+            Some(names) => Tensors::Named(names.iter().map(String::as_str).zip(tensors).collect()),
+            None => Tensors::Ordered(tensors),
+        }
+    }
+}
+
+/// A tensor over the memory of `object`; NumPy arrays as they come are wrapped here, everything else by
+/// `optimium.runtime._arrays`.
+fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
+    if let Ok(tensor) = object.cast::<PyTensor>() {
+        return Ok(tensor.get().0.clone());
+    }
+    if let Some(tensor) = shared_tensor(object)? {
+        return Ok(tensor);
+    }
+    let convert = match side {
+        Side::Input => "as_input",
+        Side::Output => "as_output",
+    };
+    let tensor = arrays(object.py())?.getattr(convert)?.call1((object,))?;
+    Ok(tensor.cast::<PyTensor>()?.get().0.clone())
+}
+
+#[pymethods]
+impl PyInferRequest {
+    /// Begins an inference and returns. Everything that can be wrong about the tensors is raised here.
+    fn infer(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyAny>,
+        outputs: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let mut inputs = Given::from_python(inputs, Side::Input)?;
+        let mut outputs = Given::from_python(outputs, Side::Output)?;
+        detached(py, || self.0.infer(inputs.as_tensors(), outputs.as_tensors()))
+    }
+
+    /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True where it has
+    /// not ended, and raises the error of one that failed, once.
+    #[pyo3(signature = (timeout=0))]
+    fn wait(&self, py: Python<'_>, timeout: Option<i64>) -> PyResult<bool> {
+        let timeout = timeout.unwrap_or(0);
+        let timeout = u64::try_from(timeout)
+            .map_err(|_| invalid_argument(py, format!("a timeout cannot be {timeout} microseconds")))?;
+        let mut raised = None;
+        let mut is_interrupted = || {
+            raised = Python::attach(|py| py.check_signals()).err();
+            raised.is_some()
+        };
+        let timeout = (timeout > 0).then(|| Duration::from_micros(timeout));
+        let result = detached(py, || self.0.wait(timeout, &mut is_interrupted));
+        raised.map_or(result, Err)
+    }
+
+    /// Its state.
+    #[getter]
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, self.0.status())
+    }
+
+    /// Sets what is called when an inference ends, with the final state and the exception of a fault (else None), on the
+    /// thread that ran it and before wait() returns. It may use the request. None removes it.
+    fn set_callback(&self, callback: Option<Py<PyAny>>) {
+        self.0.set_callback(callback.map(to_callback));
+    }
+
+    /// Wishes that the running inference end early: wait() then raises InferCanceledError. Does nothing where none runs.
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// A tensor as the last inference left it. Intermediate tensors are kept where the model was loaded with
+    /// memory_optimization=False or an intermediate_save_path.
+    fn get_tensor(&self, py: Python<'_>, name: &str) -> PyResult<PyTensor> {
+        detached(py, || self.0.tensor(name)).map(PyTensor)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<InferRequest of {:?}: {:?}>", self.0.model().name(), self.0.status())
+    }
+}
+
+/// A callback that calls a Python one. What that raises is reported as unraisable, and the inference is none the worse.
+fn to_callback(callback: Py<PyAny>) -> Callback {
+    Arc::new(move |status, error| {
+        // Without an interpreter there is nobody left to be told.
+        Python::try_attach(|py| {
+            let call = || {
+                let error = error.map(|error| exception(py, error)).transpose()?;
+                callback.call1(py, (to_python(py, status)?, error))
+            };
+            if let Err(failure) = call() {
+                tracing::error!("a callback raised {failure}");
+                failure.write_unraisable(py, Some(callback.bind(py)));
+            }
+        });
+    })
+}

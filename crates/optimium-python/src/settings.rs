@@ -1,0 +1,69 @@
+//! Life cycle, logging and version.
+
+use std::path::PathBuf;
+
+use optimium_runtime::environment::Environment;
+use optimium_runtime::logging;
+use pyo3::prelude::*;
+
+use crate::enums::from_python;
+use crate::python::{detached, types};
+
+/// Starts the runtime. Does nothing where it runs already.
+#[pyfunction]
+pub(crate) fn initialize(py: Python<'_>) -> PyResult<()> {
+    detached(py, optimium_runtime::initialize)
+}
+
+/// Shuts the runtime down: what runs is cancelled and awaited, and models loaded before can no longer be run.
+#[pyfunction]
+pub(crate) fn finalize(py: Python<'_>) -> PyResult<()> {
+    detached(py, || {
+        optimium_runtime::finalize();
+        Ok(())
+    })
+}
+
+/// Whether the runtime is initialized and not finalized.
+#[pyfunction]
+pub(crate) fn is_initialized() -> bool {
+    optimium_runtime::is_initialized()
+}
+
+/// Starts the runtime afresh in a process that was forked off one where it ran.
+#[pyfunction]
+pub(crate) fn after_fork(py: Python<'_>) -> PyResult<()> {
+    detached(py, optimium_runtime::after_fork)
+}
+
+/// Whether the environment asks that importing the package does not initialize the runtime.
+#[pyfunction]
+pub(crate) fn is_deferred() -> bool {
+    Environment::read().defer_init
+}
+
+/// The version of the runtime.
+#[pyfunction]
+pub(crate) fn get_version(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let version = optimium_runtime::version();
+    types(py)?.getattr("Version")?.call1((version.major, version.minor, version.patch, version.build_info))
+}
+
+/// Writes what is at least as important as `level` from now on.
+#[pyfunction]
+pub(crate) fn set_loglevel(level: &Bound<'_, PyAny>) -> PyResult<()> {
+    logging::set_log_level(from_python(level)?);
+    Ok(())
+}
+
+/// Writes logs to the standard error stream from now on.
+#[pyfunction]
+pub(crate) fn enable_console_log() {
+    logging::enable_console_log();
+}
+
+/// Appends logs to a file from now on.
+#[pyfunction]
+pub(crate) fn enable_file_log(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    detached(py, || logging::enable_file_log(&path))
+}

@@ -1,0 +1,95 @@
+//! The time between [`initialize`] and [`finalize`], outside which nothing can be loaded or run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use optimium_device::HostInfo;
+use optimium_tensor::{Error, ErrorKind, Result};
+
+use crate::environment::Environment;
+use crate::logging::{self, LogLevel};
+use crate::scheduler::Scheduler;
+
+/// What exists between [`initialize`] and [`finalize`].
+pub(crate) struct Runtime {
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) environment: Environment,
+}
+
+static CURRENT: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+
+/// Starts the runtime, and logging where the environment asks for it. Does nothing where it runs already.
+///
+/// # Errors
+/// [`Io`](ErrorKind::Io) where the log file that the environment names cannot be opened.
+pub fn initialize() -> Result<()> {
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if current.is_some() {
+        return Ok(());
+    }
+    let environment = Environment::read();
+    start_logging(&environment)?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    *current = Some(Arc::new(Runtime { scheduler: Arc::new(Scheduler::new(workers)), environment }));
+    tracing::info!("initialized, up to {workers} requests run at once");
+    Ok(())
+}
+
+/// Shuts the runtime down: running inferences are cancelled and awaited, queued ones fail, and models loaded
+/// before can no longer be run. Does nothing where the runtime does not run.
+pub fn finalize() {
+    let ended = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(runtime) = ended {
+        runtime.scheduler.stop();
+        tracing::info!("finalized");
+    }
+}
+
+/// Starts the runtime afresh in a process that was forked off one where it ran: threads do not survive a fork. Models
+/// that were loaded before it cannot be run in the new process.
+///
+/// # Errors
+/// As [`initialize`].
+pub fn after_fork() -> Result<()> {
+    // Another thread may have held the lock at the fork; then nobody is left to release it.
+    let Ok(mut current) = CURRENT.try_lock() else { return Err(not_running()) };
+    let Some(runtime) = current.take() else { return Ok(()) };
+    drop(current);
+    runtime.scheduler.abandon();
+    std::mem::forget(runtime);
+    initialize()
+}
+
+/// Whether the runtime is initialized and not finalized.
+pub fn is_initialized() -> bool {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// This machine and its devices.
+///
+/// # Errors
+/// [`InvalidState`](ErrorKind::InvalidState) outside the life of the runtime.
+pub fn local_info() -> Result<&'static HostInfo> {
+    current().map(|_| optimium_device::local_info())
+}
+
+/// The runtime, where there is one.
+pub(crate) fn current() -> Result<Arc<Runtime>> {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(not_running)
+}
+
+/// The error of use outside the life of the runtime.
+pub(crate) fn not_running() -> Error {
+    Error::new(ErrorKind::InvalidState, "the runtime is not initialized, or was finalized; call initialize() first")
+}
+
+fn start_logging(environment: &Environment) -> Result<()> {
+    if environment.debug {
+        logging::set_log_level(LogLevel::Debug);
+    }
+    match &environment.log_file {
+        Some(path) => logging::enable_file_log(path)?,
+        None if environment.enable_log || environment.debug => logging::enable_console_log(),
+        None => {}
+    }
+    Ok(())
+}

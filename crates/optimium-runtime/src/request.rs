@@ -1,0 +1,286 @@
+//! Inference requests: checks before, states during, errors after an inference.
+//!
+//! The states of a request: READY → RUNNING → READY or FAULT. `infer` checks its arguments, hands the inference
+//! to the scheduler and returns. When the inference ends, its tensors are free again, the state becomes final, the
+//! callback is called on the thread that ran the inference, and then `wait` returns. A request stays in FAULT until
+//! the next `infer`, which needs the error to have been reported by `wait` first.
+
+mod checks;
+mod phase;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use optimium_device::{Cancellation, ExecutionState};
+use optimium_tensor::{Error, ErrorKind, Result, Tensor};
+
+use crate::intermediates;
+use crate::lease::Lease;
+use crate::model::{self, Model};
+use crate::scheduler;
+
+use checks::BoundShapes;
+use phase::Phase;
+pub use phase::{Callback, InferStatus};
+
+/// How often a wait looks for an interruption.
+const INTERRUPTION_PERIOD: Duration = Duration::from_millis(50);
+
+/// The tensors of one side of an inference.
+#[derive(Clone, Debug)]
+pub enum Tensors<'a> {
+    /// By name, in any order.
+    Named(Vec<(&'a str, Tensor)>),
+    /// In the model's order.
+    Ordered(Vec<Tensor>),
+}
+
+/// Room for one inference at a time. Dropping it while it runs lets the inference end on its own.
+pub struct InferRequest(Arc<Inner>);
+
+struct Inner {
+    model: Model,
+    phase: Phase,
+    /// What the backend keeps between inferences; made by the first.
+    state: Mutex<Option<Box<dyn ExecutionState>>>,
+    bound: Mutex<Option<BoundShapes>>,
+    /// The tensors of the last inference, until the caller is there to release them: releasing foreign memory on a
+    /// worker could wait for its owner.
+    last: Mutex<Option<(Vec<Tensor>, Vec<Tensor>)>>,
+    /// How long the last inference took, in microseconds.
+    last_duration: AtomicU64,
+}
+
+impl InferRequest {
+    pub(crate) fn new(model: Model) -> InferRequest {
+        InferRequest(Arc::new(Inner {
+            model,
+            phase: Phase::default(),
+            state: Mutex::new(None),
+            bound: Mutex::new(None),
+            last: Mutex::new(None),
+            last_duration: AtomicU64::new(u64::MAX),
+        }))
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// Begins an inference and returns. Everything that can be wrong about the tensors is reported here.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for missing, surplus or unknown tensors, read-only outputs,
+    /// and outputs that share memory with another tensor of the call;
+    /// [`Type`](ErrorKind::Type) and [`Shape`](ErrorKind::Shape) for tensors that are not what the model says;
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) while the request runs, after a fault that `wait` has not
+    /// reported, and for tensors that another running inference uses;
+    /// [`InvalidState`](ErrorKind::InvalidState) after the runtime was finalized.
+    pub fn infer(&self, inputs: Tensors<'_>, outputs: Tensors<'_>) -> Result<()> {
+        let inner = &self.0;
+        let model = &inner.model.0;
+        let mut inputs = checks::in_order("input", &model.inputs, inputs)?;
+        let mut outputs = checks::in_order("output", &model.outputs, outputs)?;
+        checks::types("input", &model.inputs, &mut inputs)?;
+        checks::types("output", &model.outputs, &mut outputs)?;
+        inner.check_shapes(&inputs, &outputs)?;
+        checks::memory(model, &inputs, &outputs)?;
+        inner.phase.begin()?;
+        let lease = match Lease::take(&inputs, &outputs) {
+            Ok(lease) => lease,
+            Err(error) => {
+                inner.phase.abandon();
+                return Err(error);
+            }
+        };
+        drop(inner.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let run = Run { request: inner.clone(), inputs, outputs, lease };
+        model.scheduler.submit(run).map_err(|(run, error)| {
+            drop(run);
+            inner.phase.abandon();
+            error
+        })
+    }
+
+    /// Waits for the inference to end, at most `timeout`; `None` and zero wait forever. The result says whether it
+    /// has **not** ended. Where there is none, it returns at once.
+    ///
+    /// `is_interrupted` is asked at least every 50 ms; its yes ends the wait as a timeout does. Within a callback the
+    /// inference that is being reported counts as ended.
+    ///
+    /// # Errors
+    /// The error of the inference, once.
+    pub fn wait(&self, timeout: Option<Duration>, is_interrupted: &mut dyn FnMut() -> bool) -> Result<bool> {
+        let inner = &self.0;
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        if inner.may_run_here(timeout)
+            && let Some(run) =
+                inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
+        {
+            run.execute();
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let period = left.map_or(INTERRUPTION_PERIOD, |left| left.min(INTERRUPTION_PERIOD));
+            if inner.phase.wait(period) {
+                break;
+            }
+            if left.is_some_and(|left| left <= INTERRUPTION_PERIOD) || is_interrupted() {
+                return Ok(true);
+            }
+        }
+        if !inner.model.0.keeps_intermediates {
+            drop(inner.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+        inner.phase.report().map_or(Ok(false), Err)
+    }
+
+    /// Its state.
+    pub fn status(&self) -> InferStatus {
+        self.0.phase.status()
+    }
+
+    /// Sets what is called when an inference ends, with the final state and the error of a fault, on the thread that
+    /// ran it and before `wait` returns to anybody else. It may use the request: ask its state, wait, infer again.
+    pub fn set_callback(&self, callback: Option<Callback>) {
+        self.0.phase.set_callback(callback);
+    }
+
+    /// Wishes that the running inference end. It ends between two steps, with
+    /// [`InferCanceled`](ErrorKind::InferCanceled) from `wait`. Does nothing where none runs.
+    pub fn cancel(&self) {
+        self.0.phase.cancel();
+    }
+
+    /// A tensor as the last inference left it: an input, an output, a constant, or an intermediate tensor.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that the model does not have;
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where the model does not keep intermediate tensors, while the
+    /// request runs, and before it has run.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let inner = &self.0;
+        let model = &inner.model.0;
+        model.tensor(name)?;
+        let refuse = |why: &str| {
+            Err(Error::new(ErrorKind::InvalidOperation, format!("the tensor {name:?} cannot be read: {why}")))
+        };
+        if let Some(constant) = model.constant(name) {
+            return Ok(constant.clone());
+        }
+        if !model.keeps_intermediates {
+            return refuse("load the model with memory_optimization=False or an intermediate_save_path");
+        }
+        if inner.phase.status() == InferStatus::Running {
+            return refuse("the request is running; wait for it first");
+        }
+        if let Some((inputs, outputs)) = &*inner.last.lock().unwrap_or_else(PoisonError::into_inner) {
+            let infos = model.inputs.iter().chain(&model.outputs);
+            let position = infos.zip(inputs.iter().chain(outputs)).find(|(info, _)| info.name == name);
+            if let Some((_, tensor)) = position {
+                return Ok(tensor.clone());
+            }
+        }
+        match &*inner.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(state) => state.intermediate(name),
+            None => refuse("the request has not run yet"),
+        }
+    }
+}
+
+impl Inner {
+    /// Shapes that were checked by the last inference need no second look.
+    fn check_shapes(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        if !bound.as_ref().is_some_and(|bound| bound.is_for(inputs)) {
+            *bound = Some(BoundShapes::new(&self.model.0, inputs)?);
+        }
+        bound.as_ref().map_or(Ok(()), |bound| bound.check_outputs(&self.model.0.outputs, outputs))
+    }
+
+    /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not, since
+    /// nothing could interrupt the wait; pinned ones belong to the threads on their cores.
+    fn may_run_here(&self, timeout: Option<Duration>) -> bool {
+        let is_short =
+            u128::from(self.last_duration.load(Ordering::Relaxed)) <= INTERRUPTION_PERIOD.as_micros();
+        scheduler::is_worker() || (timeout.is_none() && is_short && !self.model.0.is_pinned)
+    }
+
+    fn run(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+        let cancellation = self.phase.cancellation();
+        if cancellation.is_cancelled() {
+            return Err(Error::new(ErrorKind::InferCanceled, "the inference was cancelled before it began"));
+        }
+        let mut slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is put back only after a run that returns: a panic may leave it in any condition.
+        let mut state = match slot.take() {
+            Some(state) => state,
+            None => self.model.0.executable.clone().create_state()?,
+        };
+        let result = state.run(inputs, outputs, cancellation);
+        if result.is_ok()
+            && let Some(folder) = &self.model.0.save_path
+        {
+            intermediates::save(folder, &*state)?;
+        }
+        *slot = Some(state);
+        result
+    }
+}
+
+/// An inference on its way through the scheduler.
+pub(crate) struct Run {
+    request: Arc<Inner>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    lease: Lease,
+}
+
+impl Run {
+    /// The wish to end it early.
+    pub(crate) fn cancellation(&self) -> Arc<Cancellation> {
+        self.request.phase.cancellation().clone()
+    }
+
+    /// Runs it to its end on this thread, the callback included.
+    pub(crate) fn execute(self) {
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| self.request.run(&self.inputs, &self.outputs)))
+            .unwrap_or_else(|panic| Err(internal_error(&*panic)));
+        let duration = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.request.last_duration.store(duration, Ordering::Relaxed);
+        self.finish(result);
+    }
+
+    /// Ends it without having run.
+    pub(crate) fn fail(self, error: Error) {
+        self.finish(Err(error));
+    }
+
+    fn finish(self, result: Result<()>) {
+        let Run { request, inputs, outputs, lease } = self;
+        drop(lease);
+        *request.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((inputs, outputs));
+        if let Err(error) = &result {
+            tracing::info!("an inference of {:?} failed: {error}", request.model.name());
+        }
+        request.phase.end(result.err());
+    }
+}
+
+/// The error of a panic, which is a defect of the runtime.
+fn internal_error(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Error::infer(format!("internal error, please report it: {text}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What `infer` makes sure of before anything runs.
+
+use optimium_tensor::{ElementType, Error, Expr, Result, Tensor};
+
+use super::{Tensors, model};
+use crate::info::TensorInfo;
+use crate::lease::{addresses, overlap};
+
+/// The tensors of one side in the model's order.
+pub(super) fn in_order(what: &str, infos: &[TensorInfo], given: Tensors<'_>) -> Result<Vec<Tensor>> {
+    match given {
+        Tensors::Named(tensors) => model::sort_by_name(what, infos, tensors),
+        Tensors::Ordered(tensors) => {
+            model::check_count(&format!("{what}s"), infos.len(), tensors.len())?;
+            Ok(tensors)
+        }
+    }
+}
+
+/// Checks the element types. A tensor of plain integers stands for a quantized one of the same storage, and the
+/// other way round; it is relabelled.
+pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) -> Result<()> {
+    for (info, tensor) in infos.iter().zip(tensors) {
+        let (expected, given) = (info.element_type, tensor.element_type());
+        if expected == given {
+            continue;
+        }
+        if expected.storage() != given.storage() {
+            return Err(Error::type_mismatch(format!(
+                "the {what} {:?} has elements of {expected}, but a tensor of {given} was given",
+                info.name
+            )));
+        }
+        *tensor = tensor.clone().reinterpret(expected)?;
+    }
+    Ok(())
+}
+
+/// Checks that outputs can be written and that nothing else of the call lies in their memory.
+pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+    for (i, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
+        let refuse = |why: String| Err(Error::invalid_argument(format!("the output {:?} {why}", info.name)));
+        if output.element_type() == ElementType::String {
+            return Err(Error::not_implemented(format!("the output {:?} has elements of STRING", info.name)));
+        }
+        if output.buffer().is_some_and(|(buffer, _)| !buffer.is_writable()) {
+            return refuse("is a read-only tensor".into());
+        }
+        let Some(written) = addresses(output) else { continue };
+        let shares = |other: &Tensor| addresses(other).is_some_and(|other| overlap(&written, &other));
+        if let Some((other, _)) = model.outputs.iter().zip(&outputs[..i]).find(|(_, tensor)| shares(tensor)) {
+            return refuse(format!("shares memory with the output {:?}", other.name));
+        }
+        if let Some((other, _)) = model.inputs.iter().zip(inputs).find(|(_, tensor)| shares(tensor)) {
+            return refuse(format!("shares memory with the input {:?}", other.name));
+        }
+    }
+    Ok(())
+}
+
+/// Input shapes that fit the model, and the output shapes that follow.
+pub(super) struct BoundShapes {
+    inputs: Vec<Vec<usize>>,
+    /// `None` stands for a size that only values show.
+    outputs: Vec<Vec<Option<i64>>>,
+}
+
+impl BoundShapes {
+    /// Checks the shapes of `inputs` against the model's and each other.
+    pub(super) fn new(model: &model::Inner, inputs: &[Tensor]) -> Result<BoundShapes> {
+        for (info, tensor) in model.inputs.iter().zip(inputs) {
+            model::check_dims(info, tensor.dims())?;
+        }
+        let dims: Vec<Vec<usize>> = inputs.iter().map(|tensor| tensor.dims().to_vec()).collect();
+        let values = model.bind(&dims)?;
+        let evaluated = |dim: &Expr| dim.evaluate(&values).ok();
+        let outputs =
+            model.outputs.iter().map(|info| info.shape.dims().iter().map(evaluated).collect()).collect();
+        Ok(BoundShapes { inputs: dims, outputs })
+    }
+
+    /// Whether `inputs` have the shapes that were checked.
+    pub(super) fn is_for(&self, inputs: &[Tensor]) -> bool {
+        self.inputs.iter().zip(inputs).all(|(dims, tensor)| dims == tensor.dims())
+    }
+
+    /// Checks the shapes of `outputs`.
+    pub(super) fn check_outputs(&self, infos: &[TensorInfo], outputs: &[Tensor]) -> Result<()> {
+        for ((info, expected), tensor) in infos.iter().zip(&self.outputs).zip(outputs) {
+            let fits = |(expected, &given): (&Option<i64>, &usize)| {
+                expected.is_none_or(|expected| usize::try_from(expected) == Ok(given))
+            };
+            if expected.len() != tensor.dims().len() || !expected.iter().zip(tensor.dims()).all(fits) {
+                let dim = |dim: &Option<i64>| dim.map_or_else(|| "?".to_string(), |dim| dim.to_string());
+                return Err(Error::shape(format!(
+                    "the output {:?} gets the shape [{}] from these inputs, but a tensor of shape {:?} was given",
+                    info.name,
+                    expected.iter().map(dim).collect::<Vec<_>>().join(", "),
+                    tensor.dims()
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The state of a request, and who waits for it to change.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use optimium_device::Cancellation;
+use optimium_tensor::{Error, ErrorKind, Result};
+
+/// The state of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum InferStatus {
+    /// No inference has been begun, or the last one succeeded.
+    #[default]
+    Ready,
+    /// An inference is queued or runs.
+    Running,
+    /// The last inference failed.
+    Fault,
+}
+
+/// What is called when an inference ends.
+pub type Callback = Arc<dyn Fn(InferStatus, Option<&Error>) + Send + Sync>;
+
+/// The state of a request. No lock is held while a callback runs.
+#[derive(Default)]
+pub(super) struct Phase {
+    state: Mutex<State>,
+    changed: Condvar,
+    cancellation: Arc<Cancellation>,
+}
+
+#[derive(Default)]
+struct State {
+    status: InferStatus,
+    /// The error of a fault that nobody has been told yet.
+    unreported: Option<Error>,
+    callback: Option<Callback>,
+    /// The threads that run a callback of this request now.
+    in_callback: Vec<ThreadId>,
+}
+
+impl Phase {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> InferStatus {
+        self.lock().status
+    }
+
+    pub(super) fn set_callback(&self, callback: Option<Callback>) {
+        let previous = std::mem::replace(&mut self.lock().callback, callback);
+        // Dropped without the lock: it may own anything.
+        drop(previous);
+    }
+
+    /// The request runs from now on.
+    pub(super) fn begin(&self) -> Result<()> {
+        let mut state = self.lock();
+        let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidOperation, why));
+        if state.status == InferStatus::Running {
+            return refuse("the request is running; wait for it, or create another request");
+        }
+        if state.unreported.is_some() {
+            return refuse("the last inference failed; call wait() for its error before the next one");
+        }
+        state.status = InferStatus::Running;
+        self.cancellation.reset();
+        Ok(())
+    }
+
+    /// The wish that the inference end early.
+    pub(super) fn cancellation(&self) -> &Arc<Cancellation> {
+        &self.cancellation
+    }
+
+    /// Wishes it, where one runs. The lock keeps the wish from hitting the next inference.
+    pub(super) fn cancel(&self) {
+        let state = self.lock();
+        if state.status == InferStatus::Running {
+            self.cancellation.cancel();
+        }
+    }
+
+    /// Takes [`begin`](Phase::begin) back.
+    pub(super) fn abandon(&self) {
+        self.lock().status = InferStatus::Ready;
+        self.changed.notify_all();
+    }
+
+    /// The inference has ended: sets the final state, calls the callback, and wakes those who wait.
+    pub(super) fn end(&self, error: Option<Error>) {
+        let mut state = self.lock();
+        state.status = if error.is_some() { InferStatus::Fault } else { InferStatus::Ready };
+        let (status, callback) = (state.status, state.callback.clone());
+        let Some(callback) = callback else {
+            state.unreported = error;
+            drop(state);
+            self.changed.notify_all();
+            return;
+        };
+        let shown = error.as_ref().map(copy);
+        state.unreported = error;
+        state.in_callback.push(thread::current().id());
+        drop(state);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(status, shown.as_ref())));
+        if outcome.is_err() {
+            tracing::error!("a callback panicked");
+        }
+        let mut state = self.lock();
+        if let Some(position) = state.in_callback.iter().position(|&id| id == thread::current().id()) {
+            state.in_callback.swap_remove(position);
+        }
+        drop(state);
+        self.changed.notify_all();
+        // Last of all: the request may have been given another callback, and this one may own anything.
+        drop(callback);
+    }
+
+    /// Waits for the inference and its callback to end, at most `period`; the result says whether they have. On a
+    /// thread that runs a callback of this request, the inference alone.
+    pub(super) fn wait(&self, period: Duration) -> bool {
+        let here = thread::current().id();
+        let busy = |state: &mut State| {
+            let callbacks = !state.in_callback.is_empty() && !state.in_callback.contains(&here);
+            state.status == InferStatus::Running || callbacks
+        };
+        let waited = self.changed.wait_timeout_while(self.lock(), period, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// The error that nobody has been told yet.
+    pub(super) fn report(&self) -> Option<Error> {
+        self.lock().unreported.take()
+    }
+}
+
+/// The same error once more: its kind, its message and what its cause says.
+fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.message());
+    match std::error::Error::source(error) {
+        Some(cause) => copy.with_cause(cause.to_string()),
+        None => copy,
+    }
+}

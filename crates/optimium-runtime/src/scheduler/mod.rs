@@ -1,0 +1,5 @@
+//! Where inferences wait for a thread.
+
+mod simple;
+
+pub(crate) use simple::{Scheduler, is_worker};

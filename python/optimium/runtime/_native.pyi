@@ -1,0 +1,246 @@
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, final, overload
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ._errors import RuntimeException
+from ._types import (
+    Capability,
+    DeviceID,
+    ElementType,
+    HostInfo,
+    InferStatus,
+    LogLevel,
+    OpInfo,
+    QuantizationScheme,
+    SchedulerType,
+    TensorInfo,
+    Version,
+)
+
+_Path = str | os.PathLike[str]
+_Dim = int | str | Expr
+_ShapeLike = TensorShape | Sequence[_Dim] | _Dim
+_TensorLike = Tensor | NDArray[Any]
+_Tensors = Sequence[_TensorLike] | Mapping[str, _TensorLike]
+
+__file__: str
+
+@final
+class Expr:
+    """A dimension: a number, a symbol, or arithmetic of both."""
+
+    def __new__(cls, value: _Dim) -> Expr: ...
+    def is_const(self) -> bool:
+        """Whether it is a number."""
+    def is_symbol(self) -> bool:
+        """Whether it is a symbol alone."""
+    @property
+    def value(self) -> int:
+        """The number. Raises InvalidOperationError where it is none."""
+    @property
+    def symbol(self) -> str:
+        """The name of the symbol. Raises InvalidOperationError where it is not a symbol alone."""
+    def min(self, other: _Dim) -> Expr:
+        """The smaller of both."""
+    def max(self, other: _Dim) -> Expr:
+        """The larger of both."""
+    def __add__(self, other: _Dim) -> Expr: ...
+    def __radd__(self, other: _Dim) -> Expr: ...
+    def __sub__(self, other: _Dim) -> Expr: ...
+    def __rsub__(self, other: _Dim) -> Expr: ...
+    def __mul__(self, other: _Dim) -> Expr: ...
+    def __rmul__(self, other: _Dim) -> Expr: ...
+    def __truediv__(self, other: _Dim) -> Expr: ...
+    def __rtruediv__(self, other: _Dim) -> Expr: ...
+    def __floordiv__(self, other: _Dim) -> Expr: ...
+    def __rfloordiv__(self, other: _Dim) -> Expr: ...
+    def __mod__(self, other: _Dim) -> Expr: ...
+    def __rmod__(self, other: _Dim) -> Expr: ...
+    def __neg__(self) -> Expr: ...
+    def __index__(self) -> int: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TensorShape:
+    """The dimensions of a tensor: a sequence of int, and of Expr where they are symbolic."""
+
+    def __new__(cls, *dims: _ShapeLike) -> TensorShape: ...
+    @property
+    def rank(self) -> int:
+        """Number of dimensions."""
+    @property
+    def dynamic(self) -> bool:
+        """Whether a dimension is symbolic."""
+    @property
+    def size(self) -> int:
+        """Number of elements. Raises ShapeError for dynamic shapes."""
+    @property
+    def strides(self) -> tuple[Any, ...]:
+        """Distances between neighbours along each dimension, in elements, of row-major memory."""
+    def is_compatible(self, other: _ShapeLike) -> bool:
+        """Whether there can be a tensor that has both shapes."""
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Any, ...]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __contains__(self, dim: object) -> bool: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[type[TensorShape], tuple[Any, ...]]: ...
+
+@final
+class Tensor:
+    """Values of one element type in a row-major shape. Made by rt.tensor()."""
+
+    @property
+    def shape(self) -> TensorShape:
+        """Its shape."""
+    @property
+    def type(self) -> ElementType:
+        """The type of its elements."""
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+    @property
+    def nbytes(self) -> int:
+        """Size of the elements in bytes; 0 for strings."""
+    @property
+    def readonly(self) -> bool:
+        """Whether its elements cannot be changed, and it cannot be an output."""
+    @property
+    def scheme(self) -> QuantizationScheme | None:
+        """Its quantization scheme, for quantized tensors that a model made."""
+    def to_numpy(self) -> NDArray[Any]:
+        """A NumPy array over the same memory; a copy for strings."""
+    def fill(self, value: float) -> None:
+        """Sets every element to `value`."""
+    def save(self, path: _Path) -> None:
+        """Writes it to a file: NumPy's format where the name ends in .npy, else the runtime's own."""
+    def load(self, path: _Path) -> None:
+        """Reads its elements from a file that save() wrote; type and shape have to be the same."""
+    def _strings(self) -> list[str] | None: ...
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+
+@final
+class Model:
+    """A loaded model."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+    @property
+    def input_names(self) -> list[str]:
+        """Names of its inputs, in order."""
+    @property
+    def output_names(self) -> list[str]:
+        """Names of its outputs, in order."""
+    @property
+    def tensors(self) -> list[TensorInfo]:
+        """All its tensors, constants included."""
+    @property
+    def operations(self) -> list[OpInfo]:
+        """The steps that an inference takes."""
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether an input or output has a symbolic shape."""
+    def get_tensor(self, name: str) -> TensorInfo:
+        """The tensor of that name."""
+    def get_input_tensor(self, index: int) -> TensorInfo:
+        """Input number `index`."""
+    def get_output_tensor(self, index: int) -> TensorInfo:
+        """Output number `index`."""
+    def infer_shape(
+        self, output_name: str, input_shapes: Mapping[str, _ShapeLike] | Sequence[_ShapeLike]
+    ) -> TensorShape:
+        """The shape that a tensor gets from inputs of the given shapes: by name, or in the model's order."""
+    def create_request(self) -> InferRequest:
+        """Room for one inference at a time. Requests of one model run independently of each other."""
+
+@final
+class InferRequest:
+    """Room for one inference at a time."""
+
+    def infer(self, inputs: _Tensors, outputs: _Tensors) -> None:
+        """Begins an inference and returns. Everything that can be wrong about the tensors is raised here."""
+    def wait(self, timeout: int | None = 0) -> bool:
+        """Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever.
+
+        Returns True where it has not ended, and raises the error of one that failed, once.
+        """
+    @property
+    def status(self) -> InferStatus:
+        """Its state."""
+    def set_callback(self, callback: Callable[[InferStatus, RuntimeException | None], object] | None) -> None:
+        """Sets what is called when an inference ends, on the thread that ran it and before wait() returns."""
+    def cancel(self) -> None:
+        """Wishes that the running inference end early: wait() then raises InferCanceledError."""
+    def get_tensor(self, name: str) -> Tensor:
+        """A tensor as the last inference left it."""
+
+def load_model(
+    path: _Path,
+    *,
+    devices: Sequence[DeviceID | str] | None = None,
+    strict: bool = False,
+    memory_optimization: bool = True,
+    disable_denormals: bool = True,
+    intermediate_save_path: _Path | None = None,
+    passphrase: str | None = None,
+    threads: int | None = None,
+    cores: Sequence[int] | None = None,
+    scheduler_type: SchedulerType | None = None,
+) -> Model:
+    """Loads a model: a model folder, or an .onnx or .tflite file."""
+
+def convert(
+    source: _Path, destination: _Path, *, progress: Callable[[str, float], object] | None = None
+) -> None:
+    """Converts an .onnx or .tflite file to a model folder."""
+
+def empty_tensor(shape: _ShapeLike, dtype: ElementType) -> Tensor: ...
+def string_tensor(values: Sequence[str], shape: _ShapeLike) -> Tensor: ...
+def tensor_of_array(array: NDArray[Any], dtype: ElementType, shape: _ShapeLike, copy: bool) -> Tensor: ...
+def load_tensor(path: _Path) -> Tensor:
+    """The tensor in a file that Tensor.save() or NumPy wrote."""
+
+def get_local_info() -> HostInfo:
+    """This host and its devices."""
+
+def device_capability(device: DeviceID) -> Capability: ...
+def parse_device(name: str) -> DeviceID: ...
+def initialize() -> None:
+    """Starts the runtime. Does nothing where it runs already."""
+
+def finalize() -> None:
+    """Shuts the runtime down: what runs is cancelled and awaited, and models loaded before can no longer be run."""
+
+def is_initialized() -> bool:
+    """Whether the runtime is initialized and not finalized."""
+
+def after_fork() -> None: ...
+def is_deferred() -> bool: ...
+def get_version() -> Version:
+    """The version of the runtime."""
+
+def set_loglevel(level: LogLevel) -> None: ...
+def enable_console_log() -> None: ...
+def enable_file_log(path: _Path) -> None: ...

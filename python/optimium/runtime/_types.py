@@ -1,0 +1,483 @@
+"""Enumerations and plain data: what a host, a device, a model and its tensors are."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike
+
+    from ._native import TensorShape
+
+
+class _Names(enum.Enum):
+    """An enumeration that prints as the names of its members."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LogLevel(_Names):
+    """How much is logged, from everything to errors alone."""
+
+    DEBUG = "DEBUG"
+    VERBOSE = "VERBOSE"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class SchedulerType(_Names):
+    """How the requests of a model share the machine."""
+
+    SIMPLE = "SIMPLE"
+    EXCLUSIVE = "EXCLUSIVE"
+    PIPELINE = "PIPELINE"
+
+
+class InferStatus(_Names):
+    """The state of a request."""
+
+    READY = "READY"
+    RUNNING = "RUNNING"
+    FAULT = "FAULT"
+
+
+class ElementType(_Names):
+    """The type of a tensor's elements."""
+
+    I8 = "I8"
+    U8 = "U8"
+    I16 = "I16"
+    U16 = "U16"
+    I32 = "I32"
+    U32 = "U32"
+    I64 = "I64"
+    U64 = "U64"
+    F16 = "F16"
+    BF16 = "BF16"
+    TF32 = "TF32"
+    F32 = "F32"
+    F64 = "F64"
+    BOOL = "BOOL"
+    STRING = "STRING"
+    QS8 = "QS8"
+    QU8 = "QU8"
+    QS16 = "QS16"
+    QU16 = "QU16"
+    QS32 = "QS32"
+
+    @property
+    def element_size(self) -> int:
+        """Size of one element in bytes; 0 for strings, which are not stored inline."""
+        return 0 if self is ElementType.STRING else self.to_dtype().itemsize
+
+    def to_dtype(self) -> np.dtype[Any]:
+        """The NumPy type of the same elements.
+
+        Quantized types become their integers, TF32 float32, and STRING object. BF16 becomes `ml_dtypes.bfloat16`
+        where the package ml_dtypes is installed, and otherwise uint16: the bits.
+        """
+        from . import _arrays
+
+        return _arrays.to_dtype(self)
+
+    @staticmethod
+    def from_dtype(dtype: DTypeLike) -> ElementType:
+        """The element type of a NumPy type. Raises rt.TypeError where there is none."""
+        from . import _arrays
+
+        return _arrays.from_dtype(dtype)
+
+
+class OSKind(_Names):
+    """Operating systems."""
+
+    LINUX = "linux"
+    ANDROID = "android"
+    WINDOWS = "windows"
+    MACOS = "macos"
+    IOS = "ios"
+
+
+class PlatformKind(_Names):
+    """The software through which a device is used."""
+
+    NATIVE = "native"
+    XNNPACK = "xnnpack"
+    CUDA = "cuda"
+    VULKAN = "vulkan"
+    OPENCL = "opencl"
+    SNPE = "snpe"
+    QNN = "qnn"
+
+
+class DeviceKind(_Names):
+    """What a device is."""
+
+    UNSPECIFIED = "unspecified"
+    NEUTRAL = "neutral"
+    X86 = "x86"
+    X64 = "x64"
+    ARM = "arm"
+    ARM64 = "arm64"
+    RISCV32 = "riscv32"
+    RISCV64 = "riscv64"
+    ANY_CPU = "any_cpu"
+    NVIDIA = "nvidia"
+    AMDGPU = "amdgpu"
+    INTEL_GPU = "intel_gpu"
+    MALI = "mali"
+    ADRENO = "adreno"
+    ANY_GPU = "any_gpu"
+    HEXAGON = "hexagon"
+    ANY_NPU = "any_npu"
+
+    def is_cpu(self) -> bool:
+        """Whether it is a CPU."""
+        return self in _CPUS
+
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return self in _GPUS
+
+    def is_npu(self) -> bool:
+        """Whether it is a neural processor."""
+        return self in _NPUS
+
+    def is_neutral(self) -> bool:
+        """Whether it is bound to no device."""
+        return self is DeviceKind.NEUTRAL
+
+    def is_capable(self, other: DeviceKind) -> bool:
+        """Whether a device of this kind can take work that is meant for `other`."""
+        if other in (DeviceKind.NEUTRAL, DeviceKind.UNSPECIFIED):
+            return True
+        classes = {DeviceKind.ANY_CPU: _CPUS, DeviceKind.ANY_GPU: _GPUS, DeviceKind.ANY_NPU: _NPUS}
+        if other in classes:
+            return self in classes[other]
+        return self is other or (self is DeviceKind.X64 and other is DeviceKind.X86)
+
+
+_CPUS = frozenset(
+    {
+        DeviceKind.X86,
+        DeviceKind.X64,
+        DeviceKind.ARM,
+        DeviceKind.ARM64,
+        DeviceKind.RISCV32,
+        DeviceKind.RISCV64,
+        DeviceKind.ANY_CPU,
+    }
+)
+_GPUS = frozenset(
+    {
+        DeviceKind.NVIDIA,
+        DeviceKind.AMDGPU,
+        DeviceKind.INTEL_GPU,
+        DeviceKind.MALI,
+        DeviceKind.ADRENO,
+        DeviceKind.ANY_GPU,
+    }
+)
+_NPUS = frozenset({DeviceKind.HEXAGON, DeviceKind.ANY_NPU})
+
+
+class X86FeatureKind(_Names):
+    """Extensions of the x86 instruction set."""
+
+    MMX = "MMX"
+    SSE = "SSE"
+    SSE2 = "SSE2"
+    SSE3 = "SSE3"
+    SSSE3 = "SSSE3"
+    SSE4A = "SSE4A"
+    SSE41 = "SSE41"
+    SSE42 = "SSE42"
+    AVX = "AVX"
+    F16C = "F16C"
+    FMA = "FMA"
+    AVX_VNNI = "AVX_VNNI"
+    AVX2 = "AVX2"
+    AVX512_F = "AVX512_F"
+    AVX512_BW = "AVX512_BW"
+    AVX512_CD = "AVX512_CD"
+    AVX512_DQ = "AVX512_DQ"
+    AVX512_VL = "AVX512_VL"
+    AVX512_IFMA = "AVX512_IFMA"
+    AVX512_VBMI = "AVX512_VBMI"
+    AVX512_VBMI2 = "AVX512_VBMI2"
+    AVX512_VNNI = "AVX512_VNNI"
+    AVX512_BF16 = "AVX512_BF16"
+    AVX512_FP16 = "AVX512_FP16"
+    AMX_TILE = "AMX_TILE"
+    AMX_INT8 = "AMX_INT8"
+    AMX_BF16 = "AMX_BF16"
+    AMX_FP16 = "AMX_FP16"
+    AVX512_ER = "AVX512_ER"
+    AVX512_PF = "AVX512_PF"
+    AVX512_4FMAPS = "AVX512_4FMAPS"
+    AVX512_4VNNIW = "AVX512_4VNNIW"
+
+
+class ARMFeatureKind(_Names):
+    """Extensions of the ARM instruction set."""
+
+    FP = "FP"
+    FP16 = "FP16"
+    FP64 = "FP64"
+    NEON = "NEON"
+    NEON_FP16 = "NEON_FP16"
+    NEON_BF16 = "NEON_BF16"
+    SVE = "SVE"
+    SVE2 = "SVE2"
+    SME = "SME"
+    BF16 = "BF16"
+    FP16FML = "FP16FML"
+    F32MM = "F32MM"
+    F64MM = "F64MM"
+    DOTPROD = "DOTPROD"
+    I8MM = "I8MM"
+
+
+_Feature = TypeVar("_Feature")
+
+
+@dataclass(frozen=True)
+class _Processor(Sequence[_Feature], Generic[_Feature]):
+    """Cache sizes in bytes (0 where unknown), and a sequence of the features that are present."""
+
+    L1: int
+    L2: int
+    L3: int
+    features: tuple[_Feature, ...]
+
+    def has_flag(self, feature: _Feature) -> bool:
+        """Whether it has that feature."""
+        return feature in self.features
+
+    def has_flags(self, features: Iterable[_Feature]) -> bool:
+        """Whether it has all those features."""
+        return all(feature in self.features for feature in features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @overload
+    def __getitem__(self, index: int) -> _Feature: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_Feature, ...]: ...
+    def __getitem__(self, index: int | slice) -> _Feature | tuple[_Feature, ...]:
+        return self.features[index]
+
+
+class X86Capability(_Processor[X86FeatureKind]):
+    """What an x86 CPU can do."""
+
+
+class ARMCapability(_Processor[ARMFeatureKind]):
+    """What an ARM CPU can do."""
+
+
+class RISCVCapability(_Processor[str]):
+    """What a RISC-V CPU can do; its features are the names of extensions."""
+
+
+@dataclass(frozen=True)
+class SPIRVCapability:
+    """What a device that is programmed in SPIR-V can do. Sizes of memory are in bytes."""
+
+    target: str
+    target_version: tuple[int, int]
+    spirv_version: tuple[int, int]
+    max_grid_size: tuple[int, int, int]
+    max_block_size: tuple[int, int, int]
+    max_shared_memory: int
+    max_const_memory: int
+    features: tuple[str, ...]
+
+    def has_flag(self, feature: str) -> bool:
+        """Whether it has that feature."""
+        return feature in self.features
+
+    def has_flags(self, features: Iterable[str]) -> bool:
+        """Whether it has all those features."""
+        return all(feature in self.features for feature in features)
+
+
+@dataclass(frozen=True)
+class CUDACapability:
+    """What an NVIDIA GPU can do."""
+
+    compute_capability: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class HexagonCapability:
+    """What a Hexagon processor can do: the number of its architecture."""
+
+    version: int
+
+
+Capability = (
+    X86Capability | ARMCapability | RISCVCapability | SPIRVCapability | CUDACapability | HexagonCapability
+)
+
+
+@dataclass(frozen=True)
+class DeviceID:
+    """One device, used through one platform. Its text form is `native:x64:0@0`."""
+
+    platform: PlatformKind
+    device_kind: DeviceKind
+    index: int = 0
+    host_id: int = 0
+
+    @property
+    def name(self) -> str:
+        """The text form."""
+        return f"{self.platform.value}:{self.device_kind.value}:{self.index}@{self.host_id}"
+
+    @property
+    def host_info(self) -> HostInfo:
+        """The host that has it. Raises DeviceNotFoundError for a device of another host."""
+        from . import _errors, _native
+
+        local = _native.get_local_info()
+        if self.host_id != local.id:
+            raise _errors.DeviceNotFoundError(f"the device {self} is not on this host")
+        return local
+
+    @property
+    def capability(self) -> Capability:
+        """What it can do. Raises DeviceNotFoundError where this host does not have it."""
+        from . import _native
+
+        return _native.device_capability(self)
+
+    @staticmethod
+    def from_string(name: str) -> DeviceID:
+        """The device of that text form; index and host may be left out."""
+        from . import _native
+
+        return _native.parse_device(name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """A machine and its devices."""
+
+    id: int
+    name: str
+    architecture: DeviceKind
+    os: OSKind
+    devices: Sequence[DeviceID]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the runtime, and how it was built."""
+
+    major: int
+    minor: int
+    patch: int
+    build_info: str
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+@dataclass(frozen=True)
+class QuantizationParam:
+    """`real = scale * (stored - zero_point)`"""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class QuantizationScheme(Sequence[QuantizationParam]):
+    """The quantization of a tensor: one parameter pair for all, or one for each index of an axis."""
+
+    params: tuple[QuantizationParam, ...]
+    axis: int | None = None
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether there is one pair for each index of `axis`."""
+        return self.axis is not None
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether there is one pair for the whole tensor."""
+        return self.axis is None
+
+    def get_param(self, index: int = 0) -> QuantizationParam:
+        """The pair of channel `index`; the one of the tensor for every index of a per-tensor scheme."""
+        return self.params[index if self.per_channel else 0]
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    @overload
+    def __getitem__(self, index: int) -> QuantizationParam: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[QuantizationParam, ...]: ...
+    def __getitem__(self, index: int | slice) -> QuantizationParam | tuple[QuantizationParam, ...]:
+        return self.params[index]
+
+    def __str__(self) -> str:
+        if self.per_channel:
+            return f"per channel on axis {self.axis}, {len(self)} channels"
+        return f"per tensor, scale {self.params[0].scale:g}, zero point {self.params[0].zero_point}"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a model."""
+
+    name: str
+    type: ElementType
+    shape: TensorShape
+    #: Alignment of its memory, in bytes.
+    alignment: int
+    #: Unused bytes behind its elements.
+    padding: int
+    scheme: QuantizationScheme | None
+    #: Whether it was optimized out: a fused operation never writes it to memory.
+    opt_out: bool
+    #: Whether it is a constant of the model.
+    constant: bool
+
+    @property
+    def size(self) -> int:
+        """Size of its elements in bytes. Raises ShapeError for dynamic shapes."""
+        return self.shape.size * self.type.element_size
+
+    def __str__(self) -> str:
+        scheme = f" ({self.scheme})" if self.scheme else ""
+        flags = [name for name, is_set in (("constant", self.constant), ("opt_out", self.opt_out)) if is_set]
+        return f"{self.name}: {self.type} {self.shape}{scheme}" + "".join(f" {flag}" for flag in flags)
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """A step that an inference takes."""
+
+    name: str
+    device: DeviceID
+    operator: str
+    #: The kernel that was chosen, and what was fused into it: for people.
+    kernel: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.operator} on {self.device}"
