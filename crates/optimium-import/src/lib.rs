@@ -55,3 +55,30 @@ pub fn read_file(path: &Path) -> Result<Graph> {
     }
     Ok(graph)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimium_tensor::ErrorKind;
+
+    #[test]
+    fn what_is_no_model_is_an_error() {
+        let folder = std::env::temp_dir().join(format!("optimium-read-file-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let cases: [(&str, &[u8], &str); 4] = [
+            ("a.onnx", b"no model", "ONNX"),
+            ("a.tflite", b"no model", "TFLite"),
+            ("unknown", b"\x08\0\0\0TFL3", "TFLite"),
+            ("empty.onnx", b"", "no graph"),
+        ];
+        optimium_testing::each_case(cases, |&(name, content, expected)| {
+            let path = folder.join(name);
+            std::fs::write(&path, content).unwrap();
+            let error = read_file(&path).expect_err("no model");
+            let found = error.kind() == ErrorKind::Model && error.message().contains(expected);
+            if found { Ok(()) } else { Err(format!("{error:?}")) }
+        });
+        assert_eq!(read_file(&folder.join("missing.onnx")).unwrap_err().kind(), ErrorKind::Io);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -14,7 +14,12 @@ pub(super) fn channel_axis(op: &Operator, rank: usize) -> Option<usize> {
 }
 
 /// The numbers of a constant that is broadcast to `x` along all axes but `axis`, one for each index of it.
-pub(super) fn channel_values(editor: &Editor, x: ValueId, axis: usize, constant: ValueId) -> Option<Vec<f32>> {
+pub(super) fn channel_values(
+    editor: &Editor,
+    x: ValueId,
+    axis: usize,
+    constant: ValueId,
+) -> Option<Vec<f32>> {
     let rank = editor.rank(x)?;
     let channels = usize::try_from(editor.dims(x)?.get(axis)?.as_const()?).ok()?;
     let dims = editor.fixed(constant)?;

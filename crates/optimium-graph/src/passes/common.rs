@@ -62,7 +62,12 @@ fn is_pure(op: &Operator) -> bool {
 
 fn is_twin(editor: &Editor, a: NodeId, b: NodeId) -> bool {
     let kinds = |node: NodeId| {
-        editor.node(node).outputs.iter().map(|o| o.map(|v| (editor.element_type(v), &editor.value(v).scheme))).collect::<Vec<_>>()
+        editor
+            .node(node)
+            .outputs
+            .iter()
+            .map(|o| o.map(|v| (editor.element_type(v), &editor.value(v).scheme)))
+            .collect::<Vec<_>>()
     };
     editor.is_alive(a) && editor.op(a) == editor.op(b) && kinds(a) == kinds(b)
 }
@@ -81,4 +86,30 @@ fn merge(editor: &mut Editor, first: NodeId, second: NodeId) -> Option<()> {
     }
     editor.remove(second);
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, expect};
+    use super::*;
+    use crate::ops::{Binary, Unary};
+
+    #[test]
+    fn equal_nodes_and_constants_become_one() {
+        let mut builder = Builder::new();
+        let x = builder.input(&[2, 3]);
+        let (c, d) = (builder.constant(&[3], &[1.0, 2.0, 3.0]), builder.constant(&[3], &[1.0, 2.0, 3.0]));
+        let (a, b) = (builder.binary(Binary::Add, x, c), builder.binary(Binary::Add, x, d));
+        let (a, b) = (builder.unary(Unary::Exp, a), builder.unary(Unary::Neg, b));
+        let y = builder.binary(Binary::Mul, a, b);
+        expect(run, builder.finish(&[y]), &["Add", "Exp", "Neg", "Mul"]).unwrap();
+    }
+
+    #[test]
+    fn outputs_stay_apart() {
+        let mut builder = Builder::new();
+        let x = builder.input(&[2, 3]);
+        let (a, b) = (builder.unary(Unary::Exp, x), builder.unary(Unary::Exp, x));
+        expect(run, builder.finish(&[a, b]), &["Exp", "Exp"]).unwrap();
+    }
 }

@@ -91,9 +91,8 @@ fn is_small(editor: &Editor, inputs: &[ValueId], outputs: &[ValueId]) -> bool {
         elements.checked_mul(editor.element_type(*value)?.size())
     };
     let plain = |value: &ValueId| editor.element_type(*value).is_some_and(|t| t != ElementType::String);
-    let total = |values: &[ValueId]| {
-        values.iter().map(bytes).try_fold(0usize, |sum, bytes| sum.checked_add(bytes?))
-    };
+    let total =
+        |values: &[ValueId]| values.iter().map(bytes).try_fold(0usize, |sum, bytes| sum.checked_add(bytes?));
     let limit = total(inputs).map_or(SMALL_RESULT, |bytes| bytes.saturating_mul(2).max(SMALL_RESULT));
     outputs.iter().all(plain) && total(outputs).is_some_and(|bytes| bytes <= limit)
 }
@@ -144,4 +143,63 @@ fn extract(editor: &Editor, region: &[NodeId], wanted: &[ValueId]) -> Option<Gra
     graph.outputs = wanted.iter().map(|&value| copy(&mut graph, value)).collect();
     graph.sort().ok()?;
     Some(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, expect};
+    use super::*;
+    use crate::ops::{Binary, Expand, Shape, Unary};
+    use optimium_testing::each_case;
+
+    type Build = fn(&mut Builder) -> ValueId;
+
+    #[test]
+    fn constants_are_computed_ahead() {
+        let cases: [(&str, Build, &[&str]); 4] = [
+            (
+                "chain",
+                |b| {
+                    let c = b.weights(&[3]);
+                    let c = b.unary(Unary::Neg, c);
+                    b.unary(Unary::Exp, c)
+                },
+                &["Add"],
+            ),
+            (
+                "of an input",
+                |b| {
+                    let x = b.input(&[3]);
+                    b.unary(Unary::Exp, x)
+                },
+                &["Exp", "Add"],
+            ),
+            (
+                "fixed shape",
+                |b| {
+                    let x = b.input(&[3]);
+                    let shape = b.node(Operator::Shape(Shape { start: 0, end: None }), &[x]);
+                    b.node(Operator::Cast(crate::ops::Cast { to: ElementType::F32 }), &[shape])
+                },
+                &["Add"],
+            ),
+            (
+                "what would bloat the model",
+                |b| {
+                    let c = b.weights(&[1]);
+                    let dims = Some(vec![(5i64 << 20).into(), 1i64.into()]);
+                    let large = b.node(Operator::Expand(Expand { dims }), &[c]);
+                    b.reduce(crate::ops::Reduction::Max, large, &[0, 1], false)
+                },
+                &["Expand", "ReduceMax", "Add"],
+            ),
+        ];
+        each_case(cases, |(_, build, expected)| {
+            let mut builder = Builder::new();
+            let y = builder.input(&[1]);
+            let c = build(&mut builder);
+            let sum = builder.binary(Binary::Add, y, c);
+            expect(run, builder.finish(&[sum]), expected).map(|_| ())
+        });
+    }
 }

@@ -348,7 +348,8 @@ impl<'a> Editor<'a> {
 
     /// Takes `node` out of the readers of `inputs`, once for each, and removes producers that nobody reads any more.
     fn release(&mut self, node: NodeId, inputs: &[Option<ValueId>]) {
-        let mut pending: Vec<(NodeId, ValueId)> = inputs.iter().flatten().map(|&value| (node, value)).collect();
+        let mut pending: Vec<(NodeId, ValueId)> =
+            inputs.iter().flatten().map(|&value| (node, value)).collect();
         while let Some((reader, value)) = pending.pop() {
             let readers = &mut self.consumers[value.index()];
             if let Some(place) = readers.iter().position(|&other| other == reader) {
@@ -360,7 +361,9 @@ impl<'a> Editor<'a> {
                 continue;
             }
             let dead = &mut self.graph.nodes_mut()[producer.index()];
-            pending.extend(std::mem::take(&mut dead.inputs).into_iter().flatten().map(|input| (producer, input)));
+            pending.extend(
+                std::mem::take(&mut dead.inputs).into_iter().flatten().map(|input| (producer, input)),
+            );
             for output in self.graph.node(producer).outputs.clone().iter().flatten() {
                 self.producers[output.index()] = None;
             }

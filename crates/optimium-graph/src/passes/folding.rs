@@ -81,7 +81,10 @@ fn affine(editor: &Editor, node: NodeId, x: ValueId, axis: usize) -> Option<Affi
             let factor: Vec<f64> = factors.collect();
             let terms = bias.iter().zip(&mean).zip(&factor);
             let offset = terms.map(|((&b, &m), &f)| (f64::from(b) - f64::from(m) * f) as f32).collect();
-            Some(Affine { factor: Some(factor.into_iter().map(|f| f as f32).collect()), offset: Some(offset) })
+            Some(Affine {
+                factor: Some(factor.into_iter().map(|f| f as f32).collect()),
+                offset: Some(offset),
+            })
         }
         Operator::Binary { function } => {
             let pair = operands(editor, node, *function)?;
@@ -190,4 +193,133 @@ fn scale_before(editor: &mut Editor, node: NodeId) -> Option<()> {
 /// A factor that did not leave the range of numbers.
 fn finite(alpha: f32) -> Option<f32> {
     alpha.is_normal().then_some(alpha)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, expect, plain_matmul};
+    use super::*;
+    use crate::ops::{BatchNormalization, ImageLayout};
+    use optimium_testing::each_case;
+
+    type Build = fn(&mut Builder, ValueId) -> ValueId;
+
+    fn batch_normalization(b: &mut Builder, x: ValueId, channels: usize) -> ValueId {
+        let (scale, bias, mean) = (b.weights(&[channels]), b.weights(&[channels]), b.weights(&[channels]));
+        let variance = b.constant(&[channels], &vec![0.7; channels]);
+        let norm = BatchNormalization { layout: ImageLayout::ChannelsFirst, epsilon: 1e-3 };
+        b.node(Operator::BatchNormalization(norm), &[x, scale, bias, mean, variance])
+    }
+
+    #[test]
+    fn factors_and_offsets_move_into_convolutions() {
+        let cases: [(&str, Build, &[&str]); 6] = [
+            ("batch normalization", |b, x| batch_normalization(b, x, 4), &["Conv"]),
+            (
+                "product",
+                |b, x| {
+                    let c = b.weights(&[4, 1, 1]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["Conv"],
+            ),
+            (
+                "sum",
+                |b, x| {
+                    let c = b.weights(&[1, 4, 1, 1]);
+                    b.binary(Binary::Add, c, x)
+                },
+                &["Conv"],
+            ),
+            (
+                "number",
+                |b, x| {
+                    let c = b.number(0.3);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["Conv"],
+            ),
+            (
+                "along another axis",
+                |b, x| {
+                    let c = b.weights(&[5]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["Conv", "Mul"],
+            ),
+            (
+                "not constant",
+                |b, x| {
+                    let c = b.input(&[4, 1, 1]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["Conv", "Mul"],
+            ),
+        ];
+        each_case(cases, |(_, build, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[1, 3, 5, 5]);
+            let x = builder.conv(x, 4, 3);
+            let y = build(&mut builder, x);
+            expect(run, builder.finish(&[y]), expected).map(|_| ())
+        });
+    }
+
+    #[test]
+    fn factors_and_offsets_move_into_matrix_products() {
+        let transposed = || Operator::MatMul(crate::ops::MatMul { transpose_b: true, ..plain_matmul() });
+        let cases: [(&str, Build, &[&str]); 5] = [
+            (
+                "sum",
+                |b, x| {
+                    let c = b.weights(&[4]);
+                    b.binary(Binary::Add, x, c)
+                },
+                &["MatMul"],
+            ),
+            (
+                "sum of a matrix",
+                |b, x| {
+                    let c = b.weights(&[2, 4]);
+                    b.binary(Binary::Add, x, c)
+                },
+                &["MatMul", "Add"],
+            ),
+            (
+                "product",
+                |b, x| {
+                    let c = b.weights(&[4]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["MatMul"],
+            ),
+            (
+                "number behind",
+                |b, x| {
+                    let c = b.number(0.3);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["MatMul"],
+            ),
+            (
+                "product and sum",
+                |b, x| {
+                    let (c, d) = (b.weights(&[4]), b.weights(&[1, 4]));
+                    let x = b.binary(Binary::Mul, x, c);
+                    b.binary(Binary::Add, x, d)
+                },
+                &["MatMul"],
+            ),
+        ];
+        each_case(cases, |(_, build, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[2, 3]);
+            let c = builder.number(1.5);
+            let x = builder.binary(Binary::Mul, x, c);
+            let weights = builder.weights(&[4, 3]);
+            let x = builder.node(transposed(), &[x, weights]);
+            let y = build(&mut builder, x);
+            expect(run, builder.finish(&[y]), expected).map(|_| ())
+        });
+    }
 }

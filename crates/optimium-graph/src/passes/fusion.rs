@@ -121,32 +121,66 @@ mod tests {
     fn what_stands_behind_a_product_moves_into_it() {
         type Build = fn(&mut Builder, ValueId) -> Vec<ValueId>;
         let cases: [(&str, Build, &[&str]); 7] = [
-            ("activation", |b, x| { let y = b.conv(x, 4, 3); vec![b.activation(Activation::Relu, y)] }, &["Conv"]),
-            ("two", |b, x| {
-                let y = b.conv(x, 4, 1);
-                let y = b.activation(Activation::Silu, y);
-                vec![b.activation(Activation::Relu, y)]
-            }, &["Conv", "Relu"]),
-            ("residual then activation", |b, x| {
-                let y = b.conv(x, 4, 3);
-                let sum = b.binary(Binary::Add, y, x);
-                vec![b.activation(Activation::Relu, sum)]
-            }, &["Conv"]),
-            ("activation then residual", |b, x| {
-                let y = b.conv(x, 4, 3);
-                let y = b.activation(Activation::HardSwish, y);
-                vec![b.binary(Binary::Add, x, y)]
-            }, &["Conv"]),
-            ("slope of each channel", |b, x| {
-                let y = b.conv(x, 4, 1);
-                let slope = b.weights(&[4, 1, 1]);
-                vec![b.binary(Binary::PRelu, y, slope)]
-            }, &["Conv"]),
-            ("read twice", |b, x| {
-                let y = b.conv(x, 4, 1);
-                vec![b.activation(Activation::Relu, y), b.unary(crate::ops::Unary::Neg, y)]
-            }, &["Conv", "Relu", "Neg"]),
-            ("an output", |b, x| { let y = b.conv(x, 4, 1); vec![b.activation(Activation::Relu, y), y] }, &["Conv", "Relu"]),
+            (
+                "activation",
+                |b, x| {
+                    let y = b.conv(x, 4, 3);
+                    vec![b.activation(Activation::Relu, y)]
+                },
+                &["Conv"],
+            ),
+            (
+                "two",
+                |b, x| {
+                    let y = b.conv(x, 4, 1);
+                    let y = b.activation(Activation::Silu, y);
+                    vec![b.activation(Activation::Relu, y)]
+                },
+                &["Conv", "Relu"],
+            ),
+            (
+                "residual then activation",
+                |b, x| {
+                    let y = b.conv(x, 4, 3);
+                    let sum = b.binary(Binary::Add, y, x);
+                    vec![b.activation(Activation::Relu, sum)]
+                },
+                &["Conv"],
+            ),
+            (
+                "activation then residual",
+                |b, x| {
+                    let y = b.conv(x, 4, 3);
+                    let y = b.activation(Activation::HardSwish, y);
+                    vec![b.binary(Binary::Add, x, y)]
+                },
+                &["Conv"],
+            ),
+            (
+                "slope of each channel",
+                |b, x| {
+                    let y = b.conv(x, 4, 1);
+                    let slope = b.weights(&[4, 1, 1]);
+                    vec![b.binary(Binary::PRelu, y, slope)]
+                },
+                &["Conv"],
+            ),
+            (
+                "read twice",
+                |b, x| {
+                    let y = b.conv(x, 4, 1);
+                    vec![b.activation(Activation::Relu, y), b.unary(crate::ops::Unary::Neg, y)]
+                },
+                &["Conv", "Relu", "Neg"],
+            ),
+            (
+                "an output",
+                |b, x| {
+                    let y = b.conv(x, 4, 1);
+                    vec![b.activation(Activation::Relu, y), y]
+                },
+                &["Conv", "Relu"],
+            ),
         ];
         each_case(cases.map(|case| (case.0, case.1, case.2)), |(_, build, expected)| {
             let mut builder = Builder::new();

@@ -21,7 +21,9 @@ fn equal_value(editor: &Editor, node: NodeId) -> Option<ValueId> {
         Operator::Activation { function } => *function == Activation::None,
         Operator::Clip => editor.input(node, 1).is_none() && editor.input(node, 2).is_none(),
         Operator::Cast(cast) => editor.element_type(x) == Some(cast.to),
-        Operator::Transpose(transpose) => transpose.permutation.iter().enumerate().all(|(i, &axis)| i == axis),
+        Operator::Transpose(transpose) => {
+            transpose.permutation.iter().enumerate().all(|(i, &axis)| i == axis)
+        }
         Operator::Reshape(_)
         | Operator::Expand(_)
         | Operator::Flatten(_)
@@ -38,7 +40,8 @@ fn equal_value(editor: &Editor, node: NodeId) -> Option<ValueId> {
             pads.iter().all(|(begin, end)| begin.as_const() == Some(0) && end.as_const() == Some(0))
         }),
         Operator::Requantize => {
-            editor.element_type(x) == editor.element_type(y) && editor.value(x).scheme == editor.value(y).scheme
+            editor.element_type(x) == editor.element_type(y)
+                && editor.value(x).scheme == editor.value(y).scheme
         }
         Operator::Binary { function } => return neutral(editor, node, *function),
         _ => false,
@@ -84,5 +87,81 @@ fn is_uniform(editor: &Editor, value: ValueId, number: f32) -> bool {
             tensor.to_i64s().is_ok_and(|values| values.iter().all(|&x| x == number as i64))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, expect};
+    use super::*;
+    use crate::ops::{Concat, Pad, PadMode};
+    use optimium_testing::each_case;
+
+    #[test]
+    fn what_changes_nothing_is_removed() {
+        type Build = fn(&mut Builder, ValueId) -> ValueId;
+        let cases: [(&str, Build, &[&str]); 10] = [
+            ("identity", |b, x| b.node(Operator::Identity, &[x]), &[]),
+            ("transpose", |b, x| b.transpose(x, &[0, 1]), &[]),
+            ("a real transpose", |b, x| b.transpose(x, &[1, 0]), &["Transpose"]),
+            ("reshape", |b, x| b.reshape(x, &[2, 3]), &[]),
+            ("concat", |b, x| b.node(Operator::Concat(Concat { axis: 0 }), &[x]), &[]),
+            (
+                "pad",
+                |b, x| {
+                    let pads = Some(vec![(0i64.into(), 0i64.into()); 2]);
+                    b.node(Operator::Pad(Pad { mode: PadMode::Constant, pads }), &[x])
+                },
+                &[],
+            ),
+            (
+                "add zero",
+                |b, x| {
+                    let c = b.number(0.0);
+                    b.binary(Binary::Add, c, x)
+                },
+                &[],
+            ),
+            (
+                "subtract from zero",
+                |b, x| {
+                    let c = b.number(0.0);
+                    b.binary(Binary::Sub, c, x)
+                },
+                &["Sub"],
+            ),
+            (
+                "multiply by one",
+                |b, x| {
+                    let c = b.constant(&[3], &[1.0; 3]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &[],
+            ),
+            (
+                "broadcast by one",
+                |b, x| {
+                    let c = b.constant(&[2, 1, 1], &[1.0; 2]);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["Mul"],
+            ),
+        ];
+        each_case(cases.map(|case| (case.0, case.1, case.2)), |(_, build, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[2, 3]);
+            let x = builder.unary(crate::ops::Unary::Neg, x);
+            let y = build(&mut builder, x);
+            let expected = [&["Neg"], *expected].concat();
+            expect(run, builder.finish(&[y]), &expected).map(|_| ())
+        });
+    }
+
+    #[test]
+    fn an_output_that_is_an_input_keeps_its_identity() {
+        let mut builder = Builder::new();
+        let x = builder.input(&[2, 3]);
+        let y = builder.node(Operator::Identity, &[x]);
+        expect(run, builder.finish(&[y]), &["Identity"]).unwrap();
     }
 }

@@ -6,9 +6,12 @@
 //!
 //! The order has reasons. Identities, canonical forms and constant folding feed each other, and everything after them
 //! counts on their result: constants to the right, shapes in the operators, one spelling of every function.
-//! Patterns of exporters come next, while nothing is fused yet. Quantization comes before the folding
-//! of weights, because integer weights must not be touched, and weights are folded before the layout changes, because
-//! channels are easiest found on axis 1. Fusion is last: it hides operators from all other passes.
+//! Patterns of exporters come next, while nothing is fused yet. Quantization comes before the folding of weights,
+//! because integer weights must not be touched. Weights are folded before the layout is chosen, because fewer operators
+//! then take part in it, and once more after it, when transposes that stood between are gone. Fusion is last: it
+//! hides operators from all other passes.
+//!
+//! Bodies of control flow are left as they are.
 
 mod canonical;
 mod channels;
@@ -85,6 +88,7 @@ const STAGES: &[Stage] = &[
             ("transposes", transposes::run),
             ("identities", identities::run),
             ("canonical forms", canonical::run),
+            ("folding into weights", folding::run),
             ("common subexpressions", common::run),
         ],
     },

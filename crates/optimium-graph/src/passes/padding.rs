@@ -77,7 +77,8 @@ fn explicit(editor: &mut Editor, node: NodeId) -> Option<()> {
     for axis in 0..rank {
         let size = usize::try_from(dims.get(window.layout.spatial_axis(axis))?.as_const()?).ok()?;
         let stride = window.strides[axis].max(1);
-        let extent = window.kernel[axis].checked_sub(1)?.checked_mul(window.dilations[axis])?.checked_add(1)?;
+        let extent =
+            window.kernel[axis].checked_sub(1)?.checked_mul(window.dilations[axis])?.checked_add(1)?;
         let covered = size.div_ceil(stride).checked_sub(1)?.checked_mul(stride)?.checked_add(extent)?;
         total.push(covered.saturating_sub(size));
     }
@@ -121,11 +122,17 @@ fn absorb_pad(editor: &mut Editor, node: NodeId) -> Option<()> {
 }
 
 /// What a Pad of an image adds to each spatial dimension, where it adds nothing else and cuts nothing.
-fn spatial_pads(editor: &Editor, pad: NodeId, layout: ImageLayout, rank: usize) -> Option<Vec<(usize, usize)>> {
+fn spatial_pads(
+    editor: &Editor,
+    pad: NodeId,
+    layout: ImageLayout,
+    rank: usize,
+) -> Option<Vec<(usize, usize)>> {
     let Operator::Pad(op) = editor.op(pad) else { return None };
     let pads = op.pads.as_ref().filter(|pads| op.mode == PadMode::Constant && pads.len() == rank + 2)?;
     let number = |n: &optimium_tensor::Expr| usize::try_from(n.as_const()?).ok();
-    let pads: Option<Vec<(usize, usize)>> = pads.iter().map(|(a, b)| Some((number(a)?, number(b)?))).collect();
+    let pads: Option<Vec<(usize, usize)>> =
+        pads.iter().map(|(a, b)| Some((number(a)?, number(b)?))).collect();
     let pads = pads?;
     let others_are_none = pads[0] == (0, 0) && pads[layout.channel_axis(rank + 2)] == (0, 0);
     others_are_none.then(|| (0..rank).map(|index| pads[layout.spatial_axis(index)]).collect())
@@ -136,5 +143,59 @@ fn pad_value(editor: &Editor, pad: NodeId) -> Option<f32> {
     match editor.input(pad, 2) {
         None => editor.is_float(x).then_some(0.0),
         Some(value) => editor.scalar_f32(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, apply, expect, plain_conv};
+    use super::*;
+    use crate::ops::{Conv, Pad};
+    use optimium_testing::each_case;
+
+    #[test]
+    fn a_pad_moves_into_a_convolution() {
+        let cases: [(&str, [i64; 4], f32, &[&str]); 3] = [
+            ("spatial", [0, 0, 1, 2], 0.0, &["Conv"]),
+            ("of channels", [0, 1, 0, 0], 0.0, &["Pad", "Conv"]),
+            ("with another number", [0, 0, 1, 1], 0.5, &["Pad", "Conv"]),
+        ];
+        each_case(cases, |&(_, begins, value, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[1, 3, 5, 5]);
+            let value = builder.number(value);
+            let pads = Some(begins.iter().map(|&n| (n.into(), n.into())).collect());
+            let pad = Operator::Pad(Pad { mode: PadMode::Constant, pads });
+            let x = builder.node_with(pad, vec![Some(x), None, Some(value)]);
+            let y = builder.conv(x, 4, 3);
+            expect(run, builder.finish(&[y]), expected).map(|_| ())
+        });
+    }
+
+    #[test]
+    fn words_become_numbers() {
+        let explicit =
+            |begin: usize, end: usize| Padding::Explicit { begin: vec![begin; 2], end: vec![end; 2] };
+        let cases = [
+            (Padding::Valid, 5, 1, explicit(0, 0)),
+            (Padding::SameUpper, 5, 1, explicit(1, 1)),
+            (Padding::SameUpper, 6, 2, explicit(0, 1)),
+            (Padding::SameLower, 6, 2, explicit(1, 0)),
+        ];
+        each_case(cases, |(padding, size, stride, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[1, 3, *size, *size]);
+            let weights = builder.weights(&[4, 3, 3, 3]);
+            let conv = Conv { padding: padding.clone(), strides: vec![*stride; 2], ..plain_conv(0) };
+            let y = builder.node(Operator::Conv(conv), &[x, weights]);
+            let mut graph = builder.finish(&[y]);
+            let mut editor = Editor::new(&mut graph, &super::super::testing::Interpreter);
+            run(&mut editor).and_then(|_| editor.finish()).map_err(|error| error.to_string())?;
+            apply(run, &mut graph)?;
+            match &graph.nodes()[0].op {
+                Operator::Conv(conv) if conv.padding == *expected => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
     }
 }

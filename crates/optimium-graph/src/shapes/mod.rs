@@ -1,7 +1,7 @@
 //! Types and symbolic shapes of every value.
 //!
 //! [`infer`] walks the nodes once, producers first. For every node the rule of its operator reads what is known
-//! of the inputs (element types, shapes as [`Expr`]essions, and, for small integer tensors, the *values*
+//! of the inputs (element types, shapes as [`Expr`](optimium_tensor::Expr)essions, and, for small integer tensors, the *values*
 //! as expressions too) and says what the outputs are. Following values is what makes shapes that a model computes
 //! from other shapes come out as plain expressions: `Shape → Gather → Mul → Concat → Reshape` ends in
 //! `Reshape.dims`, and the nodes that computed the target have no reader any more.
@@ -20,8 +20,8 @@
 //! therefore not covered everywhere: the affected shape evaluates to a negative number, which is reported when
 //! shapes are bound, or to the other operand's size.
 //!
-//! The files: [`arithmetic`] and [`facts`] hold the numbers and tensors that are followed, [`context`] is what a rule
-//! sees of its node, [`bind`](mod@bind) gives symbols their values, and the others hold the rules by family.
+//! The files: `arithmetic` and `facts` hold the numbers and tensors that are followed, `context` is what a rule sees of
+//! its node, [`bind`](fn@bind) gives symbols their values, and the others hold the rules by family.
 
 mod arithmetic;
 mod bind;
@@ -30,6 +30,8 @@ mod context;
 mod control;
 mod elementwise;
 mod facts;
+#[cfg(test)]
+mod hostile;
 mod indexing;
 mod matrix;
 mod normalization;

@@ -58,3 +58,110 @@ pub(super) fn requantize(cx: &mut Context<'_>) -> Result<()> {
         _ => Err(Error::model("the output has no quantized element type")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use optimium_tensor::{QuantParam, QuantScheme, TensorShape};
+    use optimium_testing::each_case;
+
+    use super::*;
+    use crate::ops::{
+        Binary, Concat, Gather, ImageLayout, MaxPool, Padding, PoolWindow, Reshape, Transpose, Unsqueeze,
+    };
+    use crate::shapes::testing::Input::{self, Data, Missing, Typed, Vector};
+    use crate::shapes::testing::{add, described, expect, graph, outcome};
+    use crate::{Graph, Operator, ValueId};
+
+    #[test]
+    fn types_come_from_the_zero_point() {
+        use ElementType::{F32, I8, U8, U16};
+        let to =
+            |axis, output_type| Operator::QuantizeLinear(QuantizeLinear { axis, block_size: 0, output_type });
+        let from = |axis| Operator::DequantizeLinear(DequantizeLinear { axis, block_size: 0 });
+        let cases: Vec<(Operator, &[Input], Result<&str, &str>)> = vec![
+            (to(1, None), &[Data("N 3"), Data(""), Typed(I8, "")], Ok("I8 [N, 3]")),
+            (to(1, Some(U16)), &[Data("N 3"), Data("")], Ok("U16 [N, 3]")),
+            (to(9, None), &[Data("N 3"), Data("")], Ok("U8 [N, 3]")),
+            (to(9, None), &[Data("N 3"), Data("3")], Err("axis 9")),
+            (from(0), &[Typed(U8, "N"), Typed(F32, "")], Ok("F32 [N]")),
+            (from(0), &[Typed(U8, "N"), Missing], Err("neither a scale")),
+            (Operator::Requantize, &[Typed(ElementType::QS8, "N")], Err("no quantized element type")),
+        ];
+        each_case(cases, |(op, inputs, expected)| expect(outcome(op.clone(), inputs, 1), *expected));
+        let dynamic = outcome(Operator::DynamicQuantizeLinear, &[Data("N 3")], 3).unwrap();
+        assert_eq!(dynamic, "U8 [N, 3]; F32 []; U8 []");
+    }
+
+    /// A graph whose first two inputs have the scheme.
+    fn quantized(inputs: &[Input], scheme: &QuantScheme) -> (Graph, Vec<Option<ValueId>>) {
+        let (mut graph, ids) = graph(inputs);
+        for id in ids.iter().take(2).flatten().filter(|id| graph_is_quantized(inputs, id.index())) {
+            graph.value_mut(*id).scheme = Some(Arc::new(scheme.clone()));
+        }
+        (graph, ids)
+    }
+
+    fn graph_is_quantized(inputs: &[Input], index: usize) -> bool {
+        matches!(inputs[index], Typed(element_type, _) if element_type.is_quantized())
+    }
+
+    #[test]
+    fn schemes_follow_elements_that_only_move() {
+        const Q: ElementType = ElementType::QS8;
+        let param = QuantParam { scale: 0.5, zero_point: 0 };
+        let channels = |axis| QuantScheme::per_channel(axis, vec![param; 3]).unwrap();
+        let whole = QuantScheme::per_tensor(0.5, 3);
+        let window = PoolWindow {
+            layout: ImageLayout::ChannelsLast,
+            kernel: vec![2, 2],
+            strides: vec![2, 2],
+            dilations: vec![1, 1],
+            padding: Padding::Valid,
+            ceil_mode: false,
+        };
+        let pool = Operator::MaxPool(MaxPool { window, column_major: false });
+        let turn = || Operator::Transpose(Transpose { permutation: vec![1, 2, 0] });
+        let reshape = || Operator::Reshape(Reshape { dims: None, allow_zero: false });
+        let unsqueeze = Operator::Unsqueeze(Unsqueeze { axes: Some(vec![0]) });
+        let concat = |axis| Operator::Concat(Concat { axis });
+        let gather = || Operator::Gather(Gather { axis: 0 });
+        type Case = (Operator, &'static [Input], QuantScheme, Option<Option<usize>>);
+        let cases: Vec<Case> = vec![
+            (Operator::Identity, &[Typed(Q, "N 3")], channels(1), Some(Some(1))),
+            (turn(), &[Typed(Q, "3 4 5")], channels(0), Some(Some(2))),
+            (turn(), &[Typed(Q, "3 4 5")], whole.clone(), Some(None)),
+            (unsqueeze, &[Typed(Q, "N 3")], channels(1), Some(Some(2))),
+            (reshape(), &[Typed(Q, "N 3 4"), Vector(&[0, 3, 2, 2])], channels(1), Some(Some(1))),
+            (reshape(), &[Typed(Q, "N 3 4"), Vector(&[-1])], channels(1), None),
+            (pool, &[Typed(Q, "1 4 4 3")], channels(3), Some(Some(3))),
+            (concat(0), &[Typed(Q, "2 3"), Typed(Q, "N 3")], channels(1), Some(Some(1))),
+            (concat(1), &[Typed(Q, "2 3"), Typed(Q, "2 3")], channels(1), None),
+            (gather(), &[Typed(Q, "9 3"), Vector(&[1])], channels(1), Some(Some(1))),
+            (gather(), &[Typed(Q, "3 9"), Vector(&[1])], channels(0), None),
+        ];
+        each_case(cases, |(op, inputs, scheme, expected)| {
+            let (mut graph, ids) = quantized(inputs, scheme);
+            let y = add(&mut graph, op.clone(), ids, 1)[0];
+            crate::shapes::infer(&mut graph).map_err(|error| error.to_string())?;
+            let found = graph.value(y).scheme.as_ref().map(|scheme| scheme.axis());
+            let is_quantized = graph.value(y).element_type() == Some(Q);
+            if found == *expected && is_quantized { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    }
+
+    #[test]
+    fn arithmetic_keeps_the_declared_scheme() {
+        let inputs = [Typed(ElementType::QU8, "N 3"), Typed(ElementType::QU8, "3")];
+        let (mut graph, ids) = quantized(&inputs, &QuantScheme::per_tensor(0.5, 3));
+        let y = graph.add_tensor("y", ElementType::QU8, None::<TensorShape>);
+        let scheme = Arc::new(QuantScheme::per_tensor(2.0, 1));
+        graph.value_mut(y).scheme = Some(scheme.clone());
+        let op = Operator::Binary { function: Binary::Add };
+        graph.add_node(crate::Node { name: "n".into(), op, inputs: ids, outputs: vec![Some(y)] });
+        crate::shapes::infer(&mut graph).unwrap();
+        assert_eq!(described(&graph, y), "QU8 [N, 3]");
+        assert_eq!(graph.value(y).scheme, Some(scheme));
+    }
+}

@@ -48,11 +48,6 @@ impl<'m> Attributes<'m> {
         Ok(Attributes { entries })
     }
 
-    /// Whether the attribute is there; this does not read it.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.name == name)
-    }
-
     /// Names of attributes that nobody read.
     pub(super) fn unread(&self) -> impl Iterator<Item = &'m str> {
         self.entries.iter().filter(|entry| !entry.read).map(|entry| entry.name)

@@ -24,7 +24,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 const DEPTH: usize = 32;
 
 /// How many nodes functions may expand to: functions that call functions grow exponentially.
-const EXPANDED_NODES: usize = 1 << 20;
+const EXPANDED_NODES: usize = 1 << 17;
 
 /// The graph of a model.
 pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Graph> {
@@ -44,10 +44,18 @@ pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Gra
         }
     }
     let opsets = opsets(&model.opset_import)?;
-    let mut importer =
-        Importer { folder, functions, levels: Vec::new(), unsupported: Vec::new(), expanded: 0 };
+    let mut importer = Importer {
+        folder,
+        functions,
+        levels: Vec::new(),
+        tensors: HashMap::new(),
+        unsupported: Vec::new(),
+        expanded: 0,
+    };
     let scope = Scope { opsets, ..Scope::default() };
-    let (graph, _) = importer.read_graph(graph, initializers, scope)?;
+    let read = |constant: TensorProto| (tensor::read(&constant, folder), constant.name);
+    let constants = initializers.into_iter().map(read).map(|(tensor, name)| (name, tensor)).collect();
+    let (graph, _) = importer.read_graph(graph, constants, scope)?;
     if importer.unsupported.is_empty() {
         Ok(graph)
     } else {
@@ -82,9 +90,14 @@ pub(super) struct Importer<'m> {
     folder: Option<&'m Path>,
     functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
     levels: Vec<Level<'m>>,
+    /// Tensors that were read, by the address of their messages.
+    tensors: HashMap<usize, Tensor>,
     unsupported: Vec<Unsupported>,
     expanded: usize,
 }
+
+/// A constant's name, and its tensor or why it has none.
+type Constant = (String, Result<Tensor>);
 
 impl<'m> Importer<'m> {
     /// The graph under construction.
@@ -92,9 +105,15 @@ impl<'m> Importer<'m> {
         self.levels.last_mut().expect("nodes are read into a graph")
     }
 
-    /// The tensor of a message.
-    pub(super) fn tensor(&self, proto: &TensorProto) -> Result<Tensor> {
-        tensor::read(proto, self.folder)
+    /// The tensor of a message. A function or body that is read again shares its constants with the first reading.
+    pub(super) fn tensor(&mut self, proto: &'m TensorProto) -> Result<Tensor> {
+        let key = std::ptr::from_ref(proto).addr();
+        if let Some(known) = self.tensors.get(&key) {
+            return Ok(known.clone());
+        }
+        let tensor = tensor::read(proto, self.folder)?;
+        self.tensors.insert(key, tensor.clone());
+        Ok(tensor)
     }
 
     /// The tensor of a sparse message.
@@ -112,10 +131,8 @@ impl<'m> Importer<'m> {
             values: HashMap::new(),
         };
         self.check_depth()?;
-        let mut constants = Vec::new();
-        for constant in &body.initializer {
-            constants.push(constant.clone());
-        }
+        let constants =
+            body.initializer.iter().map(|constant| (constant.name.clone(), self.tensor(constant))).collect();
         self.read_graph(body, constants, scope)
             .map_err(|error| error.context(format!("the body {:?}", body.name)))
     }
@@ -131,12 +148,12 @@ impl<'m> Importer<'m> {
     fn read_graph(
         &mut self,
         proto: &'m GraphProto,
-        initializers: Vec<TensorProto>,
+        constants: Vec<Constant>,
         scope: Scope<'m>,
     ) -> Result<(Graph, Vec<Capture>)> {
         self.levels.push(Level::new(&proto.name, scope));
-        self.declare_inputs(proto, &initializers)?;
-        self.declare_constants(proto, initializers)?;
+        self.declare_inputs(proto, &constants)?;
+        self.declare_constants(proto, constants)?;
         self.declare_results(&proto.node)?;
         self.declare_types(proto.value_info.iter().chain(&proto.output));
         for output in &proto.output {
@@ -154,11 +171,12 @@ impl<'m> Importer<'m> {
         Ok((level.graph, level.captures))
     }
 
-    fn declare_inputs(&mut self, proto: &'m GraphProto, initializers: &[TensorProto]) -> Result<()> {
+    fn declare_inputs(&mut self, proto: &'m GraphProto, constants: &[Constant]) -> Result<()> {
         // Old models list their constants as inputs too.
         let sparse = proto.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
+        let sparse = sparse.map(|values| values.name.as_str());
         let constants: HashSet<&str> =
-            initializers.iter().chain(sparse).map(|tensor| tensor.name.as_str()).collect();
+            constants.iter().map(|(name, _)| name.as_str()).chain(sparse).collect();
         for input in proto.input.iter().filter(|input| !constants.contains(input.name.as_str())) {
             let id = self.declare(&input.name)?;
             let level = self.level();
@@ -185,12 +203,12 @@ impl<'m> Importer<'m> {
         Ok(())
     }
 
-    fn declare_constants(&mut self, proto: &'m GraphProto, initializers: Vec<TensorProto>) -> Result<()> {
-        for initializer in initializers {
-            let id = self.declare(&initializer.name)?;
-            match self.tensor(&initializer) {
+    fn declare_constants(&mut self, proto: &'m GraphProto, constants: Vec<Constant>) -> Result<()> {
+        for (name, tensor) in constants {
+            let id = self.declare(&name)?;
+            match tensor {
                 Ok(tensor) => self.set_constant(id, tensor),
-                Err(error) => self.unsupported("constant", &initializer.name, error)?,
+                Err(error) => self.unsupported("constant", &name, error)?,
             }
         }
         for initializer in &proto.sparse_initializer {
@@ -463,5 +481,113 @@ fn check_arity(operation: &Operation, inputs: &[Option<ValueId>], outputs: &[Opt
     match (0..least).find(|&index| inputs.get(index).copied().flatten().is_none()) {
         Some(index) => Err(Error::model(format!("its input {index} is missing"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::proto::attribute_type;
+    use super::super::testing::{graph, model, node, read, read_graph, value, zeros};
+    use super::*;
+
+    fn function(name: &str, nodes: Vec<NodeProto>) -> FunctionProto {
+        FunctionProto {
+            name: name.to_owned(),
+            domain: "local".to_owned(),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            attribute: vec!["slope".to_owned()],
+            node: nodes,
+            opset_import: vec![
+                OperatorSetId { domain: String::new(), version: 17 },
+                OperatorSetId { domain: "local".to_owned(), version: 1 },
+            ],
+            ..FunctionProto::default()
+        }
+    }
+
+    fn call(name: &str, input: &str, output: &str) -> NodeProto {
+        NodeProto { domain: "local".to_owned(), ..node(name, &[input], &[output]) }
+    }
+
+    #[test]
+    fn functions_are_inlined() {
+        let leaky = node("LeakyRelu", &["x"], &["t"]).reference("alpha", attribute_type::FLOAT, "slope");
+        let calls = vec![call("F", "a", "b").float("slope", 0.25), call("F", "b", "c")];
+        let mut model = model(17, graph(vec![value("a", &["n"])], vec![], calls));
+        model.functions.push(function("F", vec![leaky, node("Neg", &["t"], &["y"])]));
+        let graph = read(&model).unwrap();
+        let names: Vec<&str> = graph.nodes().iter().map(|node| node.op.name()).collect();
+        assert_eq!(names, ["LeakyRelu", "Neg", "LeakyRelu", "Neg"]);
+        use optimium_graph::ops::{Activation, Operator};
+        let slope = |alpha| Operator::Activation { function: Activation::LeakyRelu { alpha } };
+        assert_eq!((&graph.nodes()[0].op, &graph.nodes()[2].op), (&slope(0.25), &slope(0.01)));
+        assert!(graph.find_value("F_0/t").is_some());
+    }
+
+    #[test]
+    fn functions_that_never_end_are_errors() {
+        let twice = |next: &str| vec![call(next, "x", "t"), call(next, "t", "y")];
+        let mut itself = model(17, graph(vec![value("a", &[])], vec![], vec![call("F", "a", "b")]));
+        itself.functions.push(function("F", twice("F")));
+        assert_eq!(read(&itself).unwrap_err().kind(), ErrorKind::Model);
+        let mut growing = model(17, graph(vec![value("a", &[])], vec![], vec![call("F0", "a", "b")]));
+        for level in 0..24 {
+            growing.functions.push(function(&format!("F{level}"), twice(&format!("F{}", level + 1))));
+        }
+        growing.functions.push(function("F24", vec![node("Neg", &["x"], &["y"])]));
+        assert_eq!(read(&growing).unwrap_err().kind(), ErrorKind::Model);
+    }
+
+    #[test]
+    fn open_dimensions_become_symbols() {
+        let inputs = vec![value("x", &["batch", "3", "?"])];
+        let mut proto = graph(inputs, vec![], vec![node("Relu", &["x"], &["y"])]);
+        proto.value_info.push(value("y", &["batch", "other", "?"]));
+        let graph = read_graph(17, proto).unwrap();
+        let shape = graph.value(graph.inputs[0]).shape().unwrap().to_string();
+        assert_eq!(shape, "[batch, 3, x_dim_2]");
+        assert_eq!(graph.value(graph.outputs[0]).shape(), None);
+    }
+
+    #[test]
+    fn all_that_is_unsupported_is_reported() {
+        let nodes = vec![node("NoSuch", &["x"], &["a"]), node("Col2Im", &["a"], &["b"])];
+        let error = read_graph(18, graph(vec![value("x", &[])], vec![], nodes)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotImplemented);
+        assert!(error.message().contains("NoSuch") && error.message().contains("Col2Im_1"), "{error:?}");
+    }
+
+    #[test]
+    fn wrong_models_are_errors() {
+        let x = || vec![value("x", &["2"])];
+        let relu = |input: &str, output: &str| node("Relu", &[input], &[output]);
+        let mut short = zeros("k", &[4]);
+        short.float_data.pop();
+        let mut huge = zeros("k", &[1]);
+        huge.dims = vec![1 << 40, 1 << 40];
+        let mut negative = zeros("k", &[1]);
+        negative.dims = vec![-1];
+        let mut external = zeros("k", &[1]);
+        external.data_location = super::super::proto::EXTERNAL;
+        let cases = [
+            ("dangling input", graph(x(), vec![], vec![relu("nothing", "y")])),
+            ("computed twice", graph(x(), vec![], vec![relu("x", "y"), relu("x", "y")])),
+            ("computed input", graph(x(), vec![], vec![relu("x", "x")])),
+            ("cycle", graph(x(), vec![], vec![relu("b", "a"), relu("a", "b")])),
+            ("constant twice", graph(x(), vec![zeros("k", &[1]), zeros("k", &[1])], vec![relu("x", "y")])),
+            ("short constant", graph(x(), vec![short], vec![relu("x", "y")])),
+            ("huge constant", graph(x(), vec![huge], vec![relu("x", "y")])),
+            ("negative size", graph(x(), vec![negative], vec![relu("x", "y")])),
+            ("external data without folder", graph(x(), vec![external], vec![relu("x", "y")])),
+            ("too many inputs", graph(x(), vec![], vec![node("Relu", &["x", "x"], &["y"])])),
+            ("missing input", graph(x(), vec![], vec![node("Add", &["x"], &["y"])])),
+        ];
+        optimium_testing::each_case(cases, |(what, graph)| match read_graph(17, graph.clone()) {
+            Err(error) if error.kind() == ErrorKind::Model => Ok(()),
+            other => Err(format!("{what}: {:?}", other.map(|_| ()))),
+        });
+        let known = graph(x(), vec![], vec![relu("x", "y")]);
+        assert_eq!(read_graph(99, known).unwrap_err().kind(), ErrorKind::NotImplemented);
     }
 }

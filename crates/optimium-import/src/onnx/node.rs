@@ -72,16 +72,6 @@ impl<'r, 'm> NodeReader<'r, 'm> {
         self.level().graph.constant(value).cloned()
     }
 
-    /// The integers of a constant input; `None` where it is left out or not constant.
-    pub(super) fn constant_i64s(&mut self, index: usize) -> Result<Option<Vec<i64>>> {
-        match self.input(index).and_then(|value| self.constant(value)) {
-            Some(tensor) => tensor.to_i64s().map(Some).map_err(|error| {
-                Error::model(format!("its input {index} is no list of integers")).with_cause(error)
-            }),
-            None => Ok(None),
-        }
-    }
-
     /// The element type, where it is known.
     pub(super) fn element_type(&mut self, value: ValueId) -> Option<ElementType> {
         self.level().element_type(value)
@@ -98,7 +88,7 @@ impl<'r, 'm> NodeReader<'r, 'm> {
     }
 
     /// The tensor of an attribute.
-    pub(super) fn tensor(&self, proto: &TensorProto) -> Result<Tensor> {
+    pub(super) fn tensor(&mut self, proto: &'m TensorProto) -> Result<Tensor> {
         self.importer.tensor(proto)
     }
 
@@ -144,12 +134,6 @@ impl<'r, 'm> NodeReader<'r, 'm> {
             outputs: vec![Some(output)],
         });
         output
-    }
-
-    /// A value for an output of a node that is added with [`add_node`](NodeReader::add_node).
-    pub(super) fn intermediate(&mut self, what: &str) -> ValueId {
-        let name = format!("{}/{what}", self.name);
-        self.level().add_intermediate(&name)
     }
 
     /// Adds a node under this node's name.

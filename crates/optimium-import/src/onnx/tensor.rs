@@ -230,3 +230,86 @@ fn positions(indices: &[i64], dims: &[usize], values: usize) -> Result<Vec<usize
     };
     indices.chunks_exact(dims.len()).map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::proto::StringStringEntry;
+    use super::*;
+
+    fn stored(data_type: i32, dims: &[i64]) -> TensorProto {
+        TensorProto { data_type, dims: dims.to_vec(), ..TensorProto::default() }
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let int32_data = vec![-1, 2];
+        let cases = [
+            (TensorProto { float_data: vec![1.0, 2.0], ..stored(1, &[2]) }, vec![0, 0, 128, 63, 0, 0, 0, 64]),
+            (TensorProto { int32_data: int32_data.clone(), ..stored(3, &[2]) }, vec![255, 2]),
+            (TensorProto { int32_data: int32_data.clone(), ..stored(4, &[2]) }, vec![255, 255, 2, 0]),
+            (TensorProto { int32_data: int32_data.clone(), ..stored(9, &[2]) }, vec![1, 1]),
+            (TensorProto { int32_data: vec![0x3c00], ..stored(10, &[1]) }, vec![0, 0x3c]),
+            (TensorProto { uint64_data: vec![7], ..stored(12, &[]) }, vec![7, 0, 0, 0]),
+            (TensorProto { raw_data: Some(vec![9, 0]), ..stored(9, &[2]) }, vec![1, 0]),
+        ];
+        optimium_testing::each_case(cases, |(proto, expected)| {
+            let tensor = read(proto, None).map_err(|error| format!("{error:?}"))?;
+            let bytes = tensor.read_bytes().unwrap().to_vec();
+            if bytes == *expected { Ok(()) } else { Err(format!("{bytes:?}")) }
+        });
+    }
+
+    #[test]
+    fn external_data_stays_in_its_folder() {
+        let folder = std::env::temp_dir().join(format!("optimium-import-{}", std::process::id()));
+        let inside = folder.join("model");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(folder.join("outside"), [0; 8]).unwrap();
+        std::fs::write(inside.join("weights"), [0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(folder.join("outside"), inside.join("link")).unwrap();
+        let absolute = inside.join("weights").to_string_lossy().into_owned();
+        let cases = [
+            ("weights", "4", "4", true),
+            ("./weights", "0", "4", true),
+            ("weights", "5", "4", false),
+            ("weights", "18446744073709551615", "4", false),
+            ("weights", "-1", "4", false),
+            ("weights", "0", "3", false),
+            ("../outside", "0", "4", false),
+            ("link", "0", "4", false),
+            ("nothing", "0", "4", false),
+            (&absolute, "0", "4", false),
+            ("", "0", "4", false),
+        ];
+        let entry =
+            |key: &str, value: &str| StringStringEntry { key: key.to_owned(), value: value.to_owned() };
+        optimium_testing::each_case(cases, |&(location, offset, length, allowed)| {
+            let external_data =
+                vec![entry("location", location), entry("offset", offset), entry("length", length)];
+            let proto = TensorProto { external_data, data_location: EXTERNAL, ..stored(2, &[4]) };
+            match (read(&proto, Some(&inside)), allowed) {
+                (Ok(_), true) | (Err(_), false) => Ok(()),
+                (other, _) => Err(format!("{other:?}")),
+            }
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn sparse_tensors_get_their_zeros() {
+        let values = TensorProto { float_data: vec![5.0, 7.0], ..stored(1, &[2]) };
+        let flat = TensorProto { int64_data: vec![1, 5], ..stored(7, &[2]) };
+        let rows = TensorProto { int64_data: vec![0, 1, 1, 2], ..stored(7, &[2, 2]) };
+        optimium_testing::each_case([flat, rows], |indices| {
+            let (values, indices) = (Some(values.clone()), Some(indices.clone()));
+            let dense = read_sparse(&SparseTensorProto { values, indices, dims: vec![2, 3] }, None).unwrap();
+            let expected = [0.0, 5.0, 0.0, 0.0, 0.0, 7.0];
+            optimium_testing::compare(
+                &dense.to_f32s().unwrap(),
+                &expected,
+                optimium_testing::Tolerance::Exact,
+            )
+        });
+    }
+}

@@ -1,9 +1,8 @@
-//! Matrix products: Gemm becomes MatMul, transposes of operands become flags.
+//! Matrix products: Gemm becomes MatMul.
 
 use optimium_tensor::{Expr, TensorShape};
 
 use super::super::editor::Editor;
-use super::super::permutation::swaps_last_two;
 use crate::ops::{Activation, Binary, Fusion, Gemm, MatMul, Reshape};
 use crate::{NodeId, Operator, ValueId};
 
@@ -76,25 +75,4 @@ fn scaled(editor: &mut Editor, node: NodeId, c: ValueId, beta: f32) -> Option<Va
     let factor = editor.add_f32s("beta", &[], &[beta])?;
     let shape = editor.value(c).shape().cloned();
     Some(editor.compute(node, Operator::Binary { function: Binary::Mul }, &[c, factor], c, shape))
-}
-
-/// Operands whose last two dimensions a Transpose swapped.
-pub(super) fn sides_to_flags(editor: &mut Editor, node: NodeId) -> Option<()> {
-    let Operator::MatMul(mut matmul) = editor.op(node).clone() else { return None };
-    let mut inputs = editor.node(node).inputs.clone();
-    let mut changed = false;
-    for (side, input) in inputs.iter_mut().take(2).enumerate() {
-        let Some(producer) = input.and_then(|value| editor.producer(value)) else { continue };
-        let Operator::Transpose(transpose) = editor.op(producer) else { continue };
-        if swaps_last_two(&transpose.permutation) {
-            *input = editor.input(producer, 0);
-            let flag = if side == 0 { &mut matmul.transpose_a } else { &mut matmul.transpose_b };
-            *flag = !*flag;
-            changed = true;
-        }
-    }
-    if changed {
-        editor.replace(node, Operator::MatMul(matmul), inputs);
-    }
-    changed.then_some(())
 }

@@ -45,7 +45,9 @@ pub(super) fn global_pool_to_reduce(editor: &mut Editor, node: NodeId) -> Option
 pub(super) fn plain_softmax(editor: &mut Editor, node: NodeId) -> Option<()> {
     let Operator::Softmax(mut softmax) = editor.op(node).clone() else { return None };
     let dims = editor.dims(editor.input(node, 0)?)?;
-    let axis = usize::try_from(if softmax.axis < 0 { softmax.axis + dims.len() as i64 } else { softmax.axis }).ok()?;
+    let axis =
+        usize::try_from(if softmax.axis < 0 { softmax.axis + dims.len() as i64 } else { softmax.axis })
+            .ok()?;
     let rest_is_one = dims.get(axis + 1..)?.iter().all(|dim| dim.as_const() == Some(1));
     if !softmax.flatten || !rest_is_one {
         return None;

@@ -2,9 +2,7 @@
 
 use super::super::editor::Editor;
 use super::super::permutation::{channels_last, inverse, permuted};
-use crate::ops::{
-    CoordinateMode, CumSum, Expand, ImageLayout, Pad, Reduce, Reshape, Resize, Slice, Tile,
-};
+use crate::ops::{CoordinateMode, CumSum, Expand, ImageLayout, Pad, Reduce, Reshape, Resize, Slice, Tile};
 use crate::{NodeId, Operator};
 
 /// The axis as a place among `rank`.
@@ -43,13 +41,21 @@ pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Ope
             }
             ranges.sort_by_key(|range| range.axis);
         }
-        Operator::Pad(Pad { pads: Some(pads), .. }) if pads.len() == rank => *pads = permuted(pads, &permutation),
-        Operator::Expand(Expand { dims: Some(dims) }) if dims.len() == rank => *dims = permuted(dims, &permutation),
+        Operator::Pad(Pad { pads: Some(pads), .. }) if pads.len() == rank => {
+            *pads = permuted(pads, &permutation)
+        }
+        Operator::Expand(Expand { dims: Some(dims) }) if dims.len() == rank => {
+            *dims = permuted(dims, &permutation)
+        }
         Operator::Tile(Tile { repeats: Some(n) }) if n.len() == rank => *n = permuted(n, &permutation),
-        Operator::Reshape(Reshape { dims: Some(dims), .. }) => *dims = permuted(dims, &channels_last(dims.len())),
+        Operator::Reshape(Reshape { dims: Some(dims), .. }) => {
+            *dims = permuted(dims, &channels_last(dims.len()))
+        }
         Operator::Reduce(reduce) => *reduce = remapped_reduce(reduce, rank)?,
         Operator::Resize(resize) => *resize = remapped_resize(editor, node, resize, &moved)?,
-        Operator::QuantizeLinear(quantize) if quantize.block_size == 0 => quantize.axis = axis(quantize.axis).unwrap_or(1),
+        Operator::QuantizeLinear(quantize) if quantize.block_size == 0 => {
+            quantize.axis = axis(quantize.axis).unwrap_or(1)
+        }
         Operator::DequantizeLinear(dequantize) if dequantize.block_size == 0 => {
             dequantize.axis = axis(dequantize.axis).unwrap_or(1);
         }

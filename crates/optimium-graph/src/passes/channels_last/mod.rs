@@ -3,7 +3,7 @@
 //! Every value of three dimensions or more is stored either as the model says, or with its second axis last. Operators on
 //! images want the latter, operators that mix or flatten axes the former, and most do as well with either: their
 //! attributes are remapped. Where a producer and a reader disagree, a Transpose stands between them; it costs the bytes that
-//! it moves, and nothing where only axes of size one move. Transposes of the model itself are the other way round:
+//! it moves, and next to nothing where only axes of size one move. Transposes of the model itself are the other way round:
 //! they are free where their two sides disagree. The assignment of least cost is a minimum cut between the operators that
 //! want channels last and those that don't ([`min_cut`]), found exactly and at once. [`roles`] says what every
 //! operator allows, [`rewrite`] carries the assignment out.
@@ -145,12 +145,13 @@ fn is_image(editor: &Editor, value: ValueId) -> bool {
 /// Symbolic sizes are taken for this.
 const TYPICAL_SIZE: i64 = 16;
 
-/// What it costs to transpose a value: its bytes, and a little for the step itself.
+/// What it costs to transpose a value: its bytes, and a little for the step itself; next to nothing where no element
+/// moves.
 fn cost(editor: &Editor, value: ValueId) -> u64 {
     const STEP: u64 = 256;
     let Some(dims) = editor.dims(value) else { return STEP };
     if moves_nothing(dims, &channels_last(dims.len())) {
-        return 0;
+        return 1;
     }
     let size = |dim: &Expr| {
         let number = dim.substitute(&|_| Some(TYPICAL_SIZE.into())).as_const();
@@ -158,4 +159,136 @@ fn cost(editor: &Editor, value: ValueId) -> u64 {
     };
     let bytes = editor.element_type(value).map_or(4, |element_type| element_type.size() as u64);
     dims.iter().map(size).fold(bytes, u64::saturating_mul).saturating_add(STEP).min(min_cut::INFINITE / 4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, same_operators, simplified};
+    use crate::ops::{Activation, Binary, Concat, Reduction, Unary};
+    use crate::{Operator, ValueId};
+    use optimium_testing::each_case;
+
+    type Build = fn(&mut Builder, ValueId) -> Vec<ValueId>;
+
+    fn check<const N: usize>(cases: [(&str, Build, &[&str]); N]) {
+        each_case(cases, |(_, build, expected)| {
+            let mut builder = Builder::new();
+            let x = builder.input(&[2, 4, 5, 6]);
+            let outputs = build(&mut builder, x);
+            let mut graph = builder.finish(&outputs);
+            simplified(&mut graph)?;
+            same_operators(&graph, expected)
+        });
+    }
+
+    #[test]
+    fn images_are_transposed_at_the_ends_alone() {
+        check([
+            (
+                "chain",
+                |b, x| {
+                    let y = b.conv(x, 3, 3);
+                    let y = b.unary(Unary::Exp, y);
+                    vec![b.conv(y, 4, 1)]
+                },
+                &["Transpose", "Conv", "Exp", "Conv", "Transpose"],
+            ),
+            (
+                "pool and product at the end",
+                |b, x| {
+                    let y = b.conv(x, 3, 3);
+                    let y = b.reduce(Reduction::Mean, y, &[2, 3], true);
+                    let y = b.reshape(y, &[2, 3]);
+                    let w = b.weights(&[3, 7]);
+                    vec![b.matmul(y, w)]
+                },
+                &["Transpose", "Conv", "ReduceMean", "Reshape", "MatMul"],
+            ),
+            (
+                "pool without kept axes",
+                |b, x| {
+                    let y = b.conv(x, 3, 3);
+                    vec![b.reduce(Reduction::Mean, y, &[2, 3], false)]
+                },
+                &["Transpose", "Conv", "ReduceMean"],
+            ),
+            (
+                "flattened",
+                |b, x| {
+                    let y = b.conv(x, 3, 1);
+                    let y = b.reshape(y, &[2, 90]);
+                    let w = b.weights(&[90, 7]);
+                    vec![b.matmul(y, w)]
+                },
+                &["Transpose", "Conv", "Reshape", "MatMul"],
+            ),
+            (
+                "squeeze and excitation",
+                |b, x| {
+                    let y = b.conv(x, 4, 3);
+                    let s = b.reduce(Reduction::Mean, y, &[2, 3], true);
+                    let s = b.conv(s, 2, 1);
+                    let s = b.activation(Activation::Relu, s);
+                    let s = b.conv(s, 4, 1);
+                    let s = b.activation(Activation::Sigmoid, s);
+                    let y = b.binary(Binary::Mul, y, s);
+                    vec![b.conv(y, 4, 1)]
+                },
+                &["Transpose", "Conv", "ReduceMean", "Conv", "Conv", "Mul", "Conv", "Transpose"],
+            ),
+            (
+                "joined channels and a constant",
+                |b, x| {
+                    let (p, q) = (b.conv(x, 3, 1), b.conv(x, 2, 3));
+                    let y = b.node(Operator::Concat(Concat { axis: 1 }), &[p, q]);
+                    let c = b.weights(&[5, 1, 6]);
+                    let y = b.binary(Binary::Pow, y, c);
+                    let y = b.binary(Binary::Mul, y, c);
+                    vec![b.conv(y, 4, 1)]
+                },
+                &["Transpose", "Conv", "Conv", "Concat", "Pow", "Mul", "Conv", "Transpose"],
+            ),
+            (
+                "a smaller operand",
+                |b, x| {
+                    let y = b.conv(x, 4, 1);
+                    let other = b.input(&[5, 6]);
+                    let y = b.binary(Binary::Mul, y, other);
+                    vec![b.conv(y, 4, 1)]
+                },
+                &["Transpose", "Conv", "Reshape", "Mul", "Conv", "Transpose"],
+            ),
+            ("no image operators", |b, x| vec![b.unary(Unary::Exp, x)], &["Exp"]),
+        ]);
+    }
+
+    #[test]
+    fn the_transposes_of_a_model_vanish() {
+        check([
+            (
+                "normalized channels",
+                |b, x| {
+                    let y = b.conv(x, 4, 3);
+                    let y = b.transpose(y, &[0, 2, 3, 1]);
+                    let w = b.weights(&[4, 4]);
+                    let y = b.matmul(y, w);
+                    let y = b.transpose(y, &[0, 3, 1, 2]);
+                    let y = b.binary(Binary::Add, x, y);
+                    vec![b.conv(y, 2, 1)]
+                },
+                &["Transpose", "Conv", "MatMul", "Conv", "Transpose"],
+            ),
+            (
+                "patches",
+                |b, x| {
+                    let y = b.conv(x, 3, 1);
+                    let y = b.reshape(y, &[2, 3, 30]);
+                    let y = b.transpose(y, &[0, 2, 1]);
+                    let w = b.weights(&[3, 5]);
+                    vec![b.matmul(y, w)]
+                },
+                &["Transpose", "Conv", "Reshape", "MatMul"],
+            ),
+        ]);
+    }
 }

@@ -74,7 +74,8 @@ fn make_forms(editor: &mut Editor, plan: &Plan, node: NodeId, images: &mut Image
 /// Makes the channels-last form of a value that is written as the model says, where somebody wants it.
 fn make_last(editor: &mut Editor, plan: &Plan, value: ValueId, near: Option<NodeId>, images: &mut Images) {
     let readers = editor.consumers(value);
-    let first_reader = readers.iter().filter(|&&reader| wants_last(editor, plan, reader, value)).min().copied();
+    let first_reader =
+        readers.iter().filter(|&&reader| wants_last(editor, plan, reader, value)).min().copied();
     let Some(first_reader) = first_reader.filter(|_| is_image(editor, value)) else { return };
     let rank = editor.rank(value).unwrap_or_default();
     let op = transpose_or_reshape(editor, value, channels_last(rank));
@@ -114,7 +115,8 @@ fn rewrite_node(editor: &mut Editor, node: NodeId, images: &mut Images) {
     let broadcast = is_elementwise(&op);
     for index in image_inputs(&op, inputs.len()) {
         let Some(value) = inputs[index] else { continue };
-        let last = images.last.get(&value).copied().filter(|_| !broadcast || editor.rank(value) == Some(rank));
+        let last =
+            images.last.get(&value).copied().filter(|_| !broadcast || editor.rank(value) == Some(rank));
         inputs[index] = last.or_else(|| broadcast_operand(editor, node, value, rank)).or(inputs[index]);
     }
     editor.replace(node, op, inputs);
@@ -143,7 +145,9 @@ fn broadcast_operand(editor: &mut Editor, node: NodeId, value: ValueId, rank: us
 }
 
 fn rewrite_transpose(editor: &mut Editor, plan: &Plan, node: NodeId, images: &Images) {
-    let (Operator::Transpose(transpose), Some(x)) = (editor.op(node).clone(), editor.input(node, 0)) else { return };
+    let (Operator::Transpose(transpose), Some(x)) = (editor.op(node).clone(), editor.input(node, 0)) else {
+        return;
+    };
     let last = channels_last(transpose.permutation.len());
     let mut permutation = transpose.permutation;
     let mut input = x;

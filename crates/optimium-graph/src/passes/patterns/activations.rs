@@ -67,7 +67,9 @@ fn hard_swish(editor: &Editor, mut product: Product) -> Found {
     let hard = |value| {
         let (x, function) = activation(editor, value)?;
         match function {
-            Activation::HardSigmoid { alpha, beta } if close(alpha, 1.0 / 6.0) && close(beta, 0.5) => Some((x, 1.0)),
+            Activation::HardSigmoid { alpha, beta } if close(alpha, 1.0 / 6.0) && close(beta, 0.5) => {
+                Some((x, 1.0))
+            }
             _ => Some((shifted_bound(editor, value)?, 1.0 / 6.0)),
         }
     };
@@ -78,8 +80,7 @@ fn hard_swish(editor: &Editor, mut product: Product) -> Found {
 /// `clip(x + 3, 0, 6) / 6`
 fn hard_sigmoid(editor: &Editor, product: Product) -> Found {
     let x = shifted_bound(editor, rest(&product)?)?;
-    close(product.scale, 1.0 / 6.0)
-        .then_some((x, Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }))
+    close(product.scale, 1.0 / 6.0).then_some((x, Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }))
 }
 
 /// The x of `clip(x + 3, 0, 6)`.
@@ -121,9 +122,8 @@ fn is_gelu_polynomial(editor: &Editor, value: ValueId, x: ValueId) -> bool {
         let product = Product::of(editor, value);
         close(product.scale, 0.044_715) && product.factors == vec![x; power]
     };
-    let cubic = |value| {
-        either(binary(editor, value, Binary::Add)?, |a, b| (a == x && is_power(b, 3)).then_some(()))
-    };
+    let cubic =
+        |value| either(binary(editor, value, Binary::Add)?, |a, b| (a == x && is_power(b, 3)).then_some(()));
     let quadratic = |value| {
         let (square, one) = with_scalar(editor, binary(editor, value, Binary::Add)?)?;
         (one == 1.0 && is_power(square, 2)).then_some(())

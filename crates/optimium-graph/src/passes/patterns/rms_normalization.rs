@@ -2,7 +2,9 @@
 
 use super::super::editor::Editor;
 use super::super::matching::{binary, unary, with_scalar};
-use super::layer_normalization::{constant_second, is_ones, over_root, parameter, trailing_dims, trailing_mean};
+use super::layer_normalization::{
+    constant_second, is_ones, over_root, parameter, trailing_dims, trailing_mean,
+};
 use crate::ops::{Binary, RmsNormalization, Unary};
 use crate::{NodeId, Operator};
 

@@ -18,7 +18,8 @@ fn scheme(editor: &Editor, node: NodeId, axis: i64, rank: usize) -> Option<Quant
     if zeros.len() != numbers.len() || !numbers.iter().all(|scale| scale.is_normal() && *scale > 0.0) {
         return None;
     }
-    let pair = |(&scale, &zero): (&f32, &i64)| Some(QuantParam { scale, zero_point: i32::try_from(zero).ok()? });
+    let pair =
+        |(&scale, &zero): (&f32, &i64)| Some(QuantParam { scale, zero_point: i32::try_from(zero).ok()? });
     let params: Vec<QuantParam> = numbers.iter().zip(&zeros).map(pair).collect::<Option<_>>()?;
     if let [only] = params.as_slice() {
         return Some(QuantScheme::per_tensor(only.scale, only.zero_point));

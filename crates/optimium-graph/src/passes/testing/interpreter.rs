@@ -69,13 +69,17 @@ fn unravel(mut flat: usize, dims: &[usize]) -> Vec<usize> {
 
 impl Interpreter {
     /// The graph's outputs.
-    pub(in super::super) fn run(graph: &Graph, inputs: &HashMap<ValueId, Vec<f32>>) -> Outcome<Vec<Vec<f32>>> {
+    pub(in super::super) fn run(
+        graph: &Graph,
+        inputs: &HashMap<ValueId, Vec<f32>>,
+    ) -> Outcome<Vec<Vec<f32>>> {
         let mut arrays: HashMap<ValueId, Array> = HashMap::new();
         for index in 0..graph.values().len() {
             let id = ValueId::from_index(index);
             let dims = || graph.value(id).shape().and_then(TensorShape::as_fixed);
             if let Some(tensor) = graph.constant(id) {
-                let integers = || tensor.to_i64s().map(|values| values.into_iter().map(|x| x as f32).collect());
+                let integers =
+                    || tensor.to_i64s().map(|values| values.into_iter().map(|x| x as f32).collect());
                 let data = tensor.to_f32s().or_else(|_| integers()).map_err(|error| error.to_string())?;
                 arrays.insert(id, Array { dims: tensor.dims().to_vec(), data });
             } else if let (Some(data), Some(dims)) = (inputs.get(&id), dims()) {
@@ -103,6 +107,13 @@ fn compute(node: &Node, arrays: &HashMap<ValueId, Array>) -> Outcome<Array> {
     Ok(match &node.op {
         Operator::Identity | Operator::Cast(_) => x.clone(),
         Operator::Unary { function } => x.map(|x| unary(*function, x)),
+        Operator::Clip => {
+            let (low, high) = (given(1).map(|low| low.data[0]), given(2).map(|high| high.data[0]));
+            x.map(|x| activation(Activation::Clip { low, high }, x, 0.0))
+        }
+        Operator::Shape(_) => {
+            Array { dims: vec![x.dims.len()], data: x.dims.iter().map(|&dim| dim as f32).collect() }
+        }
         Operator::Activation { function } => x.map(|x| activation(*function, x, 0.0)),
         Operator::Binary { function } => x.zip(need(1)?, |a, b| binary(*function, a, b)),
         Operator::Transpose(transpose) => x.transposed(&transpose.permutation),
@@ -128,11 +139,11 @@ fn compute(node: &Node, arrays: &HashMap<ValueId, Array>) -> Outcome<Array> {
         }
         Operator::Reduce(op) => reduce(op, x)?,
         Operator::Softmax(op) => softmax(op, x),
-        Operator::LayerNormalization(op) => {
-            normalize(x, op.axis, op.epsilon, true, given(1), given(2))
-        }
+        Operator::LayerNormalization(op) => normalize(x, op.axis, op.epsilon, true, given(1), given(2)),
         Operator::RmsNormalization(op) => normalize(x, op.axis, op.epsilon, false, given(1), None),
-        Operator::BatchNormalization(op) => batch_normalize(op.layout, op.epsilon, x, &[need(1)?, need(2)?, need(3)?, need(4)?]),
+        Operator::BatchNormalization(op) => {
+            batch_normalize(op.layout, op.epsilon, x, &[need(1)?, need(2)?, need(3)?, need(4)?])
+        }
         Operator::Gemm(op) => {
             let matmul = MatMul {
                 transpose_a: op.transpose_a,
@@ -211,8 +222,20 @@ fn activation(function: Activation, x: f32, slope: f32) -> f32 {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
         Activation::Clip { low, high } => x.max(low.unwrap_or(f32::MIN)).min(high.unwrap_or(f32::MAX)),
-        Activation::LeakyRelu { alpha } => if x > 0.0 { x } else { alpha * x },
-        Activation::PRelu => if x > 0.0 { x } else { slope * x },
+        Activation::LeakyRelu { alpha } => {
+            if x > 0.0 {
+                x
+            } else {
+                alpha * x
+            }
+        }
+        Activation::PRelu => {
+            if x > 0.0 {
+                x
+            } else {
+                slope * x
+            }
+        }
         Activation::Sigmoid => sigmoid(x),
         Activation::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
         Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
@@ -223,7 +246,13 @@ fn activation(function: Activation, x: f32, slope: f32) -> f32 {
             x / 2.0 * (1.0 + inner.tanh())
         }
         Activation::Tanh => x.tanh(),
-        Activation::Elu { alpha } => if x > 0.0 { x } else { alpha * (x.exp() - 1.0) },
+        Activation::Elu { alpha } => {
+            if x > 0.0 {
+                x
+            } else {
+                alpha * (x.exp() - 1.0)
+            }
+        }
         Activation::Softplus => softplus(x),
         Activation::Mish => x * softplus(x).tanh(),
     }
@@ -239,7 +268,13 @@ fn binary(function: Binary, a: f32, b: f32) -> f32 {
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
         Binary::SquaredDifference => (a - b) * (a - b),
-        Binary::PRelu => if a > 0.0 { a } else { a * b },
+        Binary::PRelu => {
+            if a > 0.0 {
+                a
+            } else {
+                a * b
+            }
+        }
         other => unreachable!("{other:?} is in no test"),
     }
 }
@@ -262,12 +297,14 @@ fn concatenate(parts: &[&Array], axis: usize) -> Array {
 fn reduce(op: &Reduce, x: &Array) -> Outcome<Array> {
     let rank = x.dims.len();
     let axes = op.axes.as_ref().ok_or("axes")?.iter().map(|&axis| place(axis, rank)).collect::<Vec<_>>();
-    let kept: Vec<usize> = (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { x.dims[axis] }).collect();
+    let kept: Vec<usize> =
+        (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { x.dims[axis] }).collect();
     let strides = |axis: usize| kept[axis + 1..].iter().product::<usize>();
     let mut groups: Vec<Vec<f32>> = vec![Vec::new(); kept.iter().product()];
     for (flat, &value) in x.data.iter().enumerate() {
         let index = unravel(flat, &x.dims);
-        let target: usize = (0..rank).map(|axis| if kept[axis] == 1 { 0 } else { index[axis] * strides(axis) }).sum();
+        let target: usize =
+            (0..rank).map(|axis| if kept[axis] == 1 { 0 } else { index[axis] * strides(axis) }).sum();
         groups[target].push(value);
     }
     let data = groups
@@ -391,11 +428,14 @@ fn finish(x: Array, axis: usize, fusion: Fusion, [bias, residual, slope]: [Optio
 fn pad(op: &crate::ops::Pad, x: &Array, value: f32) -> Outcome<Array> {
     let number = |e: &optimium_tensor::Expr| e.as_const().unwrap_or_default() as usize;
     let pads = op.pads.as_ref().ok_or("pads")?;
-    let dims: Vec<usize> = x.dims.iter().zip(pads).map(|(&dim, (a, b))| dim + number(a) + number(b)).collect();
+    let dims: Vec<usize> =
+        x.dims.iter().zip(pads).map(|(&dim, (a, b))| dim + number(a) + number(b)).collect();
     Ok(Array::from_fn(&dims, |index| {
-        let from = index.iter().zip(pads).zip(&x.dims).map(|((&i, (begin, _)), &dim)| {
-            i.checked_sub(number(begin)).filter(|&i| i < dim)
-        });
+        let from = index
+            .iter()
+            .zip(pads)
+            .zip(&x.dims)
+            .map(|((&i, (begin, _)), &dim)| i.checked_sub(number(begin)).filter(|&i| i < dim));
         from.collect::<Option<Vec<usize>>>().map_or(value, |from| x.at(&from))
     }))
 }

@@ -10,7 +10,8 @@ use optimium_testing::{Random, Tolerance, compare};
 
 use super::{Evaluate, Pass, editor::Editor};
 use crate::ops::{
-    Activation, Binary, Conv, Fusion, ImageLayout, MatMul, Padding, Reduce, Reduction, Reshape, Transpose, Unary,
+    Activation, Binary, Conv, Fusion, ImageLayout, MatMul, Padding, Reduce, Reduction, Reshape, Transpose,
+    Unary,
 };
 use crate::{Graph, Node, Operator, ValueId};
 pub(super) use interpreter::Interpreter;
@@ -90,7 +91,13 @@ impl Builder {
         self.node(Operator::Reshape(Reshape { dims, allow_zero: true }), &[x])
     }
 
-    pub(super) fn reduce(&mut self, reduction: Reduction, x: ValueId, axes: &[i64], keep_dims: bool) -> ValueId {
+    pub(super) fn reduce(
+        &mut self,
+        reduction: Reduction,
+        x: ValueId,
+        axes: &[i64],
+        keep_dims: bool,
+    ) -> ValueId {
         let reduce = Reduce { reduction, axes: Some(axes.to_vec()), keep_dims, noop_with_empty_axes: false };
         self.node(Operator::Reduce(reduce), &[x])
     }
@@ -128,6 +135,13 @@ pub(super) fn plain_conv(padding: usize) -> Conv {
     }
 }
 
+/// Applies all passes to a graph that the interpreter does not know, and compares its operators.
+pub(super) fn expect_simplified(mut graph: Graph, expected: &[&str]) -> std::result::Result<Graph, String> {
+    super::simplify(&mut graph, &Interpreter).map_err(|error| error.to_string())?;
+    same_operators(&graph, expected)?;
+    Ok(graph)
+}
+
 /// The names of a graph's operators, in order.
 pub(super) fn operators(graph: &Graph) -> Vec<&'static str> {
     graph.nodes().iter().map(|node| node.op.name()).collect()
@@ -138,7 +152,8 @@ fn results(graph: &Graph) -> std::result::Result<Vec<Vec<f32>>, String> {
     let mut random = Random::new(11);
     let mut given = HashMap::new();
     for &input in &graph.inputs {
-        let dims = graph.value(input).shape().and_then(TensorShape::as_fixed).ok_or("an input of unknown size")?;
+        let dims =
+            graph.value(input).shape().and_then(TensorShape::as_fixed).ok_or("an input of unknown size")?;
         given.insert(input, random.floats(dims.iter().product()));
     }
     Interpreter::run(graph, &given)
@@ -167,7 +182,10 @@ pub(super) fn simplified(graph: &mut Graph) -> std::result::Result<(), String> {
     changed(graph, |graph| super::simplify(graph, &Interpreter))
 }
 
-fn changed<T>(graph: &mut Graph, change: impl FnOnce(&mut Graph) -> Result<T>) -> std::result::Result<T, String> {
+fn changed<T>(
+    graph: &mut Graph,
+    change: impl FnOnce(&mut Graph) -> Result<T>,
+) -> std::result::Result<T, String> {
     let (before, names) = (results(graph)?, names(graph));
     let result = change(graph).map_err(|error| error.to_string())?;
     let after = results(graph).map_err(|error| format!("{error}, in {:?}", operators(graph)))?;

@@ -99,3 +99,48 @@ pub(super) fn shrink(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let inner = node.step(Operator::Where, [Some(above), Some(lowered), Some(zero)]);
     node.finish(Operator::Where, [Some(below), Some(raised), Some(inner)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Case, case, check, node};
+    use super::*;
+
+    #[test]
+    fn become_what_they_mean() {
+        let activation = |function| Operator::Activation { function };
+        let binary = |function| Operator::Binary { function };
+        let compare = |function| Operator::Comparison { function };
+        let one = |name: &str| node(name, &["x"], &["y"]);
+        let several = |node, expected| Case { opset: 13, node, constants: Vec::new(), expected };
+        let elu = |alpha| activation(Activation::Elu { alpha });
+        let (mul, div) = (binary(Binary::Mul), binary(Binary::Div));
+        let (greater, less) = (compare(Comparison::Greater), compare(Comparison::Less));
+        check([
+            case(7, one("Relu"), activation(Activation::Relu)),
+            case(7, one("LeakyRelu"), activation(Activation::LeakyRelu { alpha: 0.01 })),
+            case(7, one("Elu").float("alpha", 0.5), elu(0.5)),
+            case(22, one("HardSigmoid"), activation(Activation::HardSigmoid { alpha: 0.2, beta: 0.5 })),
+            case(20, one("Gelu").text("approximate", "tanh"), activation(Activation::GeluTanh)),
+            case(24, one("Swish"), activation(Activation::Silu)),
+            case(13, one("Celu"), elu(1.0)),
+            several(one("Celu").float("alpha", 2.0), vec![div, elu(1.0), mul.clone()]),
+            several(one("Selu").float("alpha", 2.0), vec![elu(2.0), mul.clone()]),
+            several(one("ThresholdedRelu"), vec![greater.clone(), Operator::Where]),
+            several(
+                one("Swish").float("alpha", 2.0),
+                vec![mul.clone(), activation(Activation::Sigmoid), mul],
+            ),
+            several(
+                one("Shrink"),
+                vec![
+                    binary(Binary::Add),
+                    binary(Binary::Sub),
+                    greater,
+                    less,
+                    Operator::Where,
+                    Operator::Where,
+                ],
+            ),
+        ]);
+    }
+}

@@ -110,3 +110,50 @@ fn list(node: &mut NodeReader<'_, '_>, name: &str, length: usize) -> Result<Vec<
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{graph, node, read_graph, value, zeros};
+    use super::*;
+
+    #[test]
+    fn branches_capture_alike() {
+        let branch = |op: &str, input: &str| graph(vec![], vec![], vec![node(op, &[input], &["r"])]);
+        let branches = node("If", &["c"], &["y"])
+            .graph("then_branch", branch("Neg", "a"))
+            .graph("else_branch", branch("Abs", "b"));
+        let inputs = vec![value("c", &[]), value("a", &["2"]), value("b", &["2"])];
+        let read = read_graph(16, graph(inputs, vec![], vec![branches])).unwrap();
+        let node = &read.nodes()[0];
+        let names: Vec<&str> = node.inputs.iter().flatten().map(|&id| read.value(id).name.as_str()).collect();
+        assert_eq!(names, ["c", "a", "b"]);
+        let Operator::If(op) = &node.op else { panic!("{:?}", node.op) };
+        assert_eq!(op.then_branch.graph.inputs.len(), 2);
+        assert_eq!(op.else_branch.graph.inputs.len(), 2);
+        let read_by_else = op.else_branch.graph.nodes()[0].inputs[0];
+        assert_eq!(read_by_else, Some(op.else_branch.graph.inputs[1]));
+    }
+
+    #[test]
+    fn loops_share_constants_and_capture_through_bodies() {
+        let inner = graph(vec![], vec![], vec![node("Add", &["outer", "k"], &["s"])]);
+        let choose =
+            node("If", &["keep"], &["next"]).graph("then_branch", inner.clone()).graph("else_branch", inner);
+        let again = node("Identity", &["keep"], &["again"]);
+        let mut body = graph(
+            vec![value("i", &[]), value("keep", &[]), value("state", &["2"])],
+            vec![],
+            vec![again, choose],
+        );
+        body.output.insert(0, value("again", &[]));
+        let repeat = node("Loop", &["", "go", "x"], &["y"]).graph("body", body);
+        let inputs = vec![value("go", &[]), value("x", &["2"]), value("outer", &["2"])];
+        let read = read_graph(16, graph(inputs, vec![zeros("k", &[2])], vec![repeat])).unwrap();
+        let node = &read.nodes()[0];
+        assert_eq!(node.inputs.len(), 4);
+        assert_eq!(node.inputs[0], None);
+        assert_eq!(node.inputs[3], read.find_value("outer"));
+        let Operator::Loop(op) = &node.op else { panic!("{:?}", node.op) };
+        assert_eq!((op.carried, op.body.graph.inputs.len()), (1, 4));
+    }
+}

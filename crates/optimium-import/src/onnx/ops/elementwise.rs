@@ -129,3 +129,51 @@ pub(super) fn dropout(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let x = node.input(0);
     node.finish(Operator::Dropout, [x])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{case, check, node, operators};
+    use super::*;
+    use optimium_tensor::ElementType;
+
+    #[test]
+    fn become_what_they_mean() {
+        let binary = |function| Operator::Binary { function };
+        let unary = |function| Operator::Unary { function };
+        let compare = |function| Operator::Comparison { function };
+        let mut max = case(13, node("Max", &["a", "b", "c"], &["y"]), binary(Binary::Max));
+        max.expected.push(binary(Binary::Max));
+        let mut mean = case(13, node("Mean", &["a", "b"], &["y"]), binary(Binary::Add));
+        mean.expected.push(binary(Binary::Div));
+        let mut below =
+            case(13, node("IsInf", &["x"], &["y"]).int("detect_positive", 0), unary(Unary::IsInf));
+        below.expected.extend([compare(Comparison::Less), binary(Binary::And)]);
+        check([
+            case(7, node("Add", &["a", "b"], &["y"]), binary(Binary::Add)),
+            case(7, node("Erf", &["x"], &["y"]), unary(Unary::Erf)),
+            case(16, node("LessOrEqual", &["a", "b"], &["y"]), compare(Comparison::LessOrEqual)),
+            case(13, node("Sum", &["x"], &["y"]), Operator::Identity),
+            case(
+                11,
+                node("BitShift", &["a", "b"], &["y"]).text("direction", "LEFT"),
+                binary(Binary::ShiftLeft),
+            ),
+            case(13, node("Mod", &["a", "b"], &["y"]).int("fmod", 1), binary(Binary::Fmod)),
+            case(9, node("Cast", &["x"], &["y"]).int("to", 7), Operator::Cast(Cast { to: ElementType::I64 })),
+            case(15, node("CastLike", &["x", "l"], &["y"]), Operator::Cast(Cast { to: ElementType::F32 })),
+            case(7, node("Clip", &["x"], &["y"]).float("min", 0.0), Operator::Clip),
+            case(13, node("Clip", &["x", "", "h"], &["y"]), Operator::Clip),
+            case(7, node("Dropout", &["x"], &["y", "mask"]).float("ratio", 0.5), Operator::Dropout),
+            case(16, node("Where", &["c", "a", "b"], &["y"]), Operator::Where),
+            max,
+            mean,
+            below,
+        ]);
+    }
+
+    #[test]
+    fn attributes_that_nobody_knows_are_refused() {
+        let error = operators(13, node("Add", &["a", "b"], &["y"]).int("axis", 1), Vec::new()).unwrap_err();
+        assert!(error.message().contains("attribute axis"), "{error:?}");
+    }
+}

@@ -133,3 +133,50 @@ pub(super) fn compress(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let indices = node.step(Operator::Squeeze(Squeeze { axes: Some(vec![0]) }), [Some(matrix)]);
     node.finish(Operator::Gather(Gather { axis }), [Some(x), Some(indices)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Case, case, check, node};
+    use super::*;
+
+    #[test]
+    fn become_what_they_mean() {
+        let x = |name: &str| node(name, &["x"], &["y"]);
+        let top = |k| Operator::TopK(TopK { axis: -1, largest: true, sorted: true, k });
+        let sizes = |sizes: [usize; 2]| Some(sizes.map(Expr::from).to_vec());
+        let slice = || Operator::Slice(Slice { ranges: None });
+        let compress = Case {
+            opset: 11,
+            node: node("Compress", &["x", "c"], &["y"]).int("axis", 1),
+            constants: Vec::new(),
+            expected: vec![
+                Operator::NonZero,
+                Operator::Squeeze(Squeeze { axes: Some(vec![0]) }),
+                Operator::Gather(Gather { axis: 1 }),
+            ],
+        };
+        check([
+            compress,
+            case(9, x("Slice").ints("starts", &[1]).ints("ends", &[2]), slice()),
+            case(13, node("Slice", &["x", "s", "e", "", "t"], &["y"]), slice()),
+            case(
+                11,
+                node("Split", &["x"], &["a", "b"]).ints("split", &[1, 1]),
+                Operator::Split(Split { axis: 0, sizes: sizes([1, 1]) }),
+            ),
+            case(
+                18,
+                node("Split", &["x"], &["a", "b"]).int("num_outputs", 2),
+                Operator::Split(Split { axis: 0, sizes: None }),
+            ),
+            case(9, node("TopK", &["x"], &["v", "i"]).int("k", 3), top(Some(Expr::from(3usize)))),
+            case(11, node("TopK", &["x", "k"], &["v", "i"]), top(None)),
+            case(14, x("Trilu").int("upper", 0), Operator::Trilu(Trilu { upper: false, k: Some(0) })),
+            case(
+                16,
+                node("ScatterElements", &["x", "i", "u"], &["y"]).text("reduction", "mul"),
+                Operator::ScatterElements(ScatterElements { axis: 0, reduction: ScatterReduction::Mul }),
+            ),
+        ]);
+    }
+}

@@ -1,4 +1,4 @@
-//! The operators that can be read. [`registry`] lists them; the reader functions are in a file for each family.
+//! The operators that can be read. `registry` lists them; the reader functions are in a file for each family.
 
 mod activation;
 mod control;

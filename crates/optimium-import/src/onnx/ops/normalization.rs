@@ -152,3 +152,44 @@ fn reduce_mean(node: &mut NodeReader<'_, '_>, x: ValueId, axes: &[i64]) -> Value
     };
     node.step(Operator::Reduce(reduce), [Some(x)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{case, check, node, operators};
+    use super::*;
+
+    #[test]
+    fn become_what_they_mean() {
+        let softmax = |axis, flatten| Operator::Softmax(Softmax { axis, log: false, flatten });
+        let layer = LayerNormalization { axis: -1, epsilon: 1e-5 };
+        let batch = BatchNormalization { layout: LAYOUT, epsilon: 1e-3 };
+        let batch_inputs = ["x", "s", "b", "m", "v"];
+        check([
+            case(11, node("Softmax", &["x"], &["y"]), softmax(1, true)),
+            case(11, node("Softmax", &["x"], &["y"]).int("axis", -1), softmax(-1, false)),
+            case(13, node("Softmax", &["x"], &["y"]), softmax(-1, false)),
+            case(17, node("LayerNormalization", &["x", "s"], &["y"]), Operator::LayerNormalization(layer)),
+            case(
+                7,
+                node("BatchNormalization", &batch_inputs, &["y"])
+                    .float("epsilon", 1e-3)
+                    .float("momentum", 0.9),
+                Operator::BatchNormalization(batch),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn compositions_have_their_steps() {
+        let cases = [
+            (18, node("GroupNormalization", &["x", "s", "b"], &["y"]).int("num_groups", 3), 4),
+            (21, node("GroupNormalization", &["x", "s", "b"], &["y"]).int("num_groups", 3), 1),
+            (13, node("MeanVarianceNormalization", &["x"], &["y"]), 7),
+            (13, node("Hardmax", &["x"], &["y"]), 3),
+        ];
+        optimium_testing::each_case(cases, |(opset, node, steps)| {
+            let read = operators(*opset, node.clone(), Vec::new()).map_err(|error| format!("{error:?}"))?;
+            if read.len() == *steps { Ok(()) } else { Err(format!("it became {read:?}")) }
+        });
+    }
+}

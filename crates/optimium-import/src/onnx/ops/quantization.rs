@@ -168,3 +168,52 @@ pub(super) fn linear_concat(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let y = node.step(Operator::Concat(Concat { axis }), parts);
     finish(node, y, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Case, check, node, zeros};
+    use super::*;
+    use optimium_graph::ops::{Conv, Fusion, Padding};
+
+    fn real(axis: i64) -> Operator {
+        Operator::DequantizeLinear(DequantizeLinear { axis, block_size: 0 })
+    }
+
+    fn stored() -> Operator {
+        Operator::QuantizeLinear(QuantizeLinear { axis: 1, block_size: 0, output_type: None })
+    }
+
+    #[test]
+    fn quantized_operators_become_real_ones() {
+        let conv = Conv {
+            layout: ImageLayout::ChannelsFirst,
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            groups: 1,
+            padding: Padding::Explicit { begin: vec![0, 0], end: vec![0, 0] },
+            fusion: Fusion::default(),
+        };
+        let mut add = node("QLinearAdd", &["a", "as", "az", "b", "bs", "bz", "ys", "yz"], &["y"]);
+        add.domain = "com.microsoft".to_owned();
+        check([
+            Case {
+                opset: 10,
+                node: node("QLinearConv", &["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], &["y"]),
+                constants: vec![zeros("w", &[4, 3, 3, 3]), zeros("xs", &[]), zeros("ws", &[4])],
+                expected: vec![real(1), real(0), real(0), Operator::Conv(conv), stored()],
+            },
+            Case {
+                opset: 10,
+                node: node("QLinearMatMul", &["a", "as", "az", "b", "bs", "bz", "ys", "yz"], &["y"]),
+                constants: Vec::new(),
+                expected: vec![real(-2), real(-1), Operator::MatMul(plain_matmul()), stored()],
+            },
+            Case {
+                opset: 10,
+                node: add,
+                constants: Vec::new(),
+                expected: vec![real(1), real(1), Operator::Binary { function: Binary::Add }, stored()],
+            },
+        ]);
+    }
+}

@@ -78,3 +78,31 @@ const CANONICAL: &[(&str, bool, bool)] = &[
     ("Softsign", false, false),
     ("Softplus", false, false),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{case, check, node};
+    use super::*;
+
+    #[test]
+    fn become_what_they_mean() {
+        let layer = |kind| Recurrent {
+            kind,
+            hidden_size: 4,
+            direction: Direction::Forward,
+            activations: Vec::new(),
+            clip: None,
+            linear_before_reset: false,
+            input_forget: false,
+            batch_first: false,
+        };
+        let read = |name: &str| node(name, &["x", "w", "r"], &["y"]).int("hidden_size", 4);
+        let gru = Recurrent { linear_before_reset: true, ..layer(RecurrentKind::Gru) };
+        let lstm = Recurrent { direction: Direction::Reverse, clip: Some(3.0), ..layer(RecurrentKind::Lstm) };
+        check([
+            case(14, read("RNN"), Operator::Recurrent(layer(RecurrentKind::Rnn))),
+            case(14, read("GRU").int("linear_before_reset", 1), Operator::Recurrent(gru)),
+            case(14, read("LSTM").text("direction", "reverse").float("clip", 3.0), Operator::Recurrent(lstm)),
+        ]);
+    }
+}

@@ -26,3 +26,25 @@ pub(super) fn cumulative_sum(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let reverse = node.attributes.flag("reverse", false)?;
     node.finish_with_all_inputs(Operator::CumSum(CumSum { axis: None, exclusive, reverse }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{case, check, node};
+    use super::*;
+
+    #[test]
+    fn become_what_they_mean() {
+        let reduce = |axes, keep_dims| {
+            let reduction = Reduction::Mean;
+            Operator::Reduce(Reduce { reduction, axes, keep_dims, noop_with_empty_axes: false })
+        };
+        let arg = ArgReduce { max: true, axis: -1, keep_dims: true, select_last_index: false };
+        let sum = CumSum { axis: None, exclusive: false, reverse: true };
+        check([
+            case(13, node("ReduceMean", &["x"], &["y"]).ints("axes", &[-1]), reduce(Some(vec![-1]), true)),
+            case(18, node("ReduceMean", &["x", "a"], &["y"]).int("keepdims", 0), reduce(None, false)),
+            case(13, node("ArgMax", &["x"], &["y"]).int("axis", -1), Operator::ArgReduce(arg)),
+            case(14, node("CumSum", &["x", "a"], &["y"]).int("reverse", 1), Operator::CumSum(sum)),
+        ]);
+    }
+}

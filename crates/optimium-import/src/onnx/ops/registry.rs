@@ -133,7 +133,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Resize", (1, 4), 1, spatial::resize),
     op("ReverseSequence", (2, 2), 1, indexing::reverse_sequence),
     op("Round", (1, 1), 1, |n| e::unary(n, Unary::Round)),
-    op("Scan", (1, ANY), ANY, control::scan),
+    op("Scan", (0, ANY), ANY, control::scan),
     op("Scatter", (3, 3), 1, indexing::scatter_elements),
     op("ScatterElements", (3, 3), 1, indexing::scatter_elements),
     op("ScatterND", (3, 3), 1, indexing::scatter_nd),

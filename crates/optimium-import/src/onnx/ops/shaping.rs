@@ -194,3 +194,67 @@ fn count_up(node: &mut NodeReader<'_, '_>, shape: ValueId, dimension: i64) -> Re
     let range = Range { element_type: ElementType::I64, bounds: None };
     Ok(node.step(Operator::Range(range), [Some(start), Some(limit), Some(delta)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{case, check, graph, integers, node, read_graph, value};
+    use super::*;
+
+    #[test]
+    fn old_attributes_become_fields() {
+        let x = |name: &str| node(name, &["x"], &["y"]);
+        let axes = Some(vec![0, 1]);
+        let pads =
+            |pads: [i64; 4]| Some(vec![(pads[0].into(), pads[2].into()), (pads[1].into(), pads[3].into())]);
+        check([
+            case(11, x("Squeeze").ints("axes", &[0, 1]), Operator::Squeeze(Squeeze { axes: axes.clone() })),
+            case(13, node("Squeeze", &["x", "a"], &["y"]), Operator::Squeeze(Squeeze { axes: None })),
+            case(11, x("Unsqueeze").ints("axes", &[0, 1]), Operator::Unsqueeze(Unsqueeze { axes })),
+            case(
+                7,
+                x("Pad").ints("pads", &[1, 2, 3, 4]).text("mode", "edge"),
+                Operator::Pad(Pad { mode: PadMode::Edge, pads: pads([1, 2, 3, 4]) }),
+            ),
+            case(
+                19,
+                node("Pad", &["x", "p"], &["y"]).text("mode", "wrap"),
+                Operator::Pad(Pad { mode: PadMode::Wrap, pads: None }),
+            ),
+            case(9, x("Flatten"), Operator::Flatten(Flatten { axis: 1 })),
+            case(15, x("Shape").int("start", 1), Operator::Shape(Shape { start: 1, end: None })),
+            case(13, x("Transpose"), Operator::Transpose(Transpose { permutation: vec![3, 2, 1, 0] })),
+            case(
+                9,
+                node("ConstantOfShape", &["s"], &["y"]).tensor("value", integers("", &[-1])),
+                Operator::ConstantOfShape(ConstantOfShape {
+                    dims: None,
+                    element_type: ElementType::I64,
+                    value: vec![0xff; 8],
+                }),
+            ),
+            case(
+                11,
+                node("Range", &["a", "b", "c"], &["y"]),
+                Operator::Range(Range { element_type: ElementType::F32, bounds: None }),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn constants_are_values() {
+        let constants = [
+            node("Constant", &[], &["y"]).tensor("value", integers("", &[5])),
+            node("Constant", &[], &["y"]).int("value_int", 5),
+            node("Constant", &[], &["y"]).ints("value_ints", &[5]),
+        ];
+        optimium_testing::each_case(constants, |constant| {
+            let nodes = vec![constant.clone(), node("Identity", &["y"], &["z"])];
+            let graph = read_graph(13, graph(vec![value("x", &[])], Vec::new(), nodes)).unwrap();
+            let y = graph.find_value("y").and_then(|y| graph.constant(y));
+            match y.map(|tensor| tensor.to_i64s().unwrap()) {
+                Some(values) if values == [5] && graph.nodes().len() == 1 => Ok(()),
+                other => Err(format!("it became {other:?}")),
+            }
+        });
+    }
+}

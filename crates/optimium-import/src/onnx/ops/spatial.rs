@@ -294,3 +294,90 @@ fn coordinates(name: &str) -> Result<CoordinateMode> {
         other => return Err(Error::model(format!("the mode of coordinates {other:?}"))),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Case, case, check, node, operators, zeros};
+    use super::*;
+
+    fn convolution(strides: &[usize], padding: Padding) -> Conv {
+        Conv {
+            layout: ImageLayout::ChannelsFirst,
+            strides: strides.to_vec(),
+            dilations: vec![1; strides.len()],
+            groups: 1,
+            padding,
+            fusion: Fusion::default(),
+        }
+    }
+
+    fn scaled(mode: ResizeMode, coordinates: CoordinateMode) -> Operator {
+        Operator::Resize(Resize {
+            axes: None,
+            mode,
+            coordinates,
+            exclude_outside: false,
+            extrapolation_value: 0.0,
+            antialias: false,
+            keep_aspect_ratio: 0,
+        })
+    }
+
+    #[test]
+    fn become_what_they_mean() {
+        let explicit =
+            |begin: &[usize], end: &[usize]| Padding::Explicit { begin: begin.into(), end: end.into() };
+        let conv = node("Conv", &["x", "w"], &["y"]);
+        let weights = || vec![zeros("w", &[4, 3, 3, 3])];
+        let with_weights =
+            |node, conv| Case { opset: 11, node, constants: weights(), expected: vec![Operator::Conv(conv)] };
+        let window = PoolWindow {
+            layout: ImageLayout::ChannelsFirst,
+            kernel: vec![2, 2],
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            padding: Padding::Valid,
+            ceil_mode: true,
+        };
+        let pool = node("MaxPool", &["x"], &["y"]).ints("kernel_shape", &[2, 2]).int("ceil_mode", 1);
+        let nearest = ResizeMode::Nearest(NearestMode::Floor);
+        let upsample = node("Upsample", &["x"], &["y"]).floats("scales", &[1.0, 1.0, 2.0, 2.0]);
+        let resize = node("Resize", &["x", "", "scales"], &["y"]).text("mode", "linear");
+        check([
+            with_weights(conv.clone(), convolution(&[1, 1], explicit(&[0, 0], &[0, 0]))),
+            with_weights(
+                conv.clone().ints("strides", &[2, 1]).ints("pads", &[1, 2, 3, 4]),
+                convolution(&[2, 1], explicit(&[1, 2], &[3, 4])),
+            ),
+            with_weights(conv.text("auto_pad", "SAME_LOWER"), convolution(&[1, 1], Padding::SameLower)),
+            case(
+                12,
+                pool.text("auto_pad", "VALID"),
+                Operator::MaxPool(MaxPool { window, column_major: false }),
+            ),
+            case(7, upsample, scaled(nearest, CoordinateMode::Asymmetric)),
+            case(10, node("Resize", &["x", "s"], &["y"]), scaled(nearest, CoordinateMode::Asymmetric)),
+            case(13, resize, scaled(ResizeMode::Linear, CoordinateMode::HalfPixel)),
+        ]);
+    }
+
+    #[test]
+    fn wrong_geometry_is_an_error() {
+        let conv = || node("Conv", &["x", "w"], &["y"]);
+        let cases = [
+            conv().ints("strides", &[1]),
+            conv().ints("strides", &[0, 1]),
+            conv().ints("pads", &[1, 1]),
+            conv().ints("dilations", &[-1, 1]),
+            conv().int("group", 0),
+            conv().ints("kernel_shape", &[5, 5]),
+            conv().text("auto_pad", "SAME"),
+        ];
+        optimium_testing::each_case(cases, |node| {
+            match operators(11, node.clone(), vec![zeros("w", &[4, 3, 3, 3])]) {
+                Ok(read) => Err(format!("it became {read:?}")),
+                Err(_) => Ok(()),
+            }
+        });
+    }
+}
