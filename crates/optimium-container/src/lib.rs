@@ -1,26 +1,55 @@
-//! The model folder of the Optimium runtime.
+//! The model folder: a graph and its weights on disk.
+//!
+//! ```text
+//! model/
+//!   manifest.json   what the folder is: format version, signature, and every file with size and SHA-256
+//!   graph.json      values, nodes, schemes, small constants; where in the weights the others lie
+//!   weights.bin     a header of 64 bytes, then tensors, each aligned to 64 bytes
+//! ```
+//!
+//! [`save`] goes from a [`Graph`](optimium_graph::Graph) over records (`records`, made by `encode`) to files, which take
+//! their place all at once (`replace`). [`open`] goes the other way: `manifest` → `records` → `decode`; weights are mapped
+//! (`mapping`) and shared by the tensors without a copy. `check` holds what is demanded of a graph in either direction, so
+//! that whatever was saved can be opened.
+//!
+//! # What is checked
+//! A folder may come from anywhere: nothing in it is believed. Sizes are bounded and compared with the files, names
+//! cannot leave the folder, ids and ranges must lie within what they speak of. `graph.json` is always compared with its
+//! SHA-256. Weights are not read by [`open`]: their size is compared, and their header, which carries the digest of the
+//! content that `graph.json` asks for. Their bytes are compared by [`verify`] alone. What a node's attributes and the
+//! recorded shapes mean is for shape inference and the backends to check.
+//!
+//! A folder must not be changed in place while a model of it is loaded; [`save`] replaces it as a whole, which is safe.
+//!
+//! # Compatibility
+//! A folder that any release wrote opens in every later one. For people who change what is stored, operators above all
+//! (their structs are written as they are, by their serde names):
+//!
+//! - Never rename or remove a field, a variant or an operator, and never change its type or meaning. A better form is a
+//!   new operator or a new field; the old one is translated when it is read.
+//! - A new field gets `#[serde(default)]`, and its default means what its absence meant.
+//! - Readers skip unknown fields. If an older reader that skips yours would compute something else, the writer must name
+//!   a feature in the manifest's `features`: a reader refuses features that it does not know.
+//! - Additions raise the minor version. Only a change that cannot be read by the old rules raises the major version, and
+//!   the reader of the old one stays.
+//! - `tests/golden/v1` is a folder written by the first release. It is never written anew; a new version gets a folder
+//!   beside it.
 
-use std::path::Path;
+mod check;
+mod decode;
+mod digest;
+mod encode;
+mod files;
+mod hex;
+mod manifest;
+mod mapping;
+mod open;
+mod records;
+mod replace;
+mod save;
+mod summary;
+mod weights;
 
-use optimium_graph::Graph;
-use optimium_tensor::{Error, Result};
-
-/// Writes a folder.
-pub fn save(_graph: &Graph, folder: &Path) -> Result<()> {
-    Err(Error::container(format!("{} cannot be written", folder.display())))
-}
-
-/// Opens a folder.
-pub fn open(folder: &Path, _passphrase: Option<&str>) -> Result<Graph> {
-    Err(Error::container(format!("{} cannot be opened", folder.display())))
-}
-
-/// Verifies a folder.
-pub fn verify(folder: &Path) -> Result<()> {
-    open(folder, None).map(|_| ())
-}
-
-/// Whether it is a model folder.
-pub fn is_model_folder(path: &Path) -> bool {
-    path.join("manifest.json").is_file()
-}
+pub use open::{is_model_folder, open, verify};
+pub use save::save;
+pub use summary::{FileSummary, SignatureEntry, Summary, inspect};

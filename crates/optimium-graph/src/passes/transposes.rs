@@ -71,8 +71,8 @@ fn swap_into_product(editor: &mut Editor, node: NodeId) -> Option<()> {
     let Operator::MatMul(mut matmul) = editor.op(node).clone() else { return None };
     let mut inputs = editor.node(node).inputs.clone();
     let mut changed = false;
-    for side in 0..2 {
-        let Some(operand) = inputs[side] else { continue };
+    for (side, input) in inputs.iter_mut().take(2).enumerate() {
+        let Some(operand) = *input else { continue };
         let Some(producer) = editor.inner(operand) else { continue };
         let (Some(mut permutation), Some(x)) = (permutation_of(editor, producer), editor.input(producer, 0))
         else {
@@ -85,7 +85,7 @@ fn swap_into_product(editor: &mut Editor, node: NodeId) -> Option<()> {
         permutation.swap(rank - 1, rank - 2);
         let shape = editor.value(x).shape().map(|shape| permuted_shape(shape, &permutation));
         let op = Operator::Transpose(Transpose { permutation });
-        inputs[side] = Some(editor.compute(node, op, &[x], operand, shape));
+        *input = Some(editor.compute(node, op, &[x], operand, shape));
         let flag = if side == 0 { &mut matmul.transpose_a } else { &mut matmul.transpose_b };
         *flag = !*flag;
         changed = true;

@@ -1,12 +1,14 @@
 //! Puts the channels of images last, through the whole graph, with the least movement of data.
 //!
-//! Every value of three dimensions or more is stored either as the model says, or with its second axis last. Operators on
-//! images want the latter, operators that mix or flatten axes the former, and most do as well with either: their
-//! attributes are remapped. Where a producer and a reader disagree, a Transpose stands between them; it costs the bytes that
-//! it moves, and next to nothing where only axes of size one move. Transposes of the model itself are the other way round:
-//! they are free where their two sides disagree. The assignment of least cost is a minimum cut between the operators that
-//! want channels last and those that don't ([`min_cut`]), found exactly and at once. [`roles`] says what every
-//! operator allows, [`rewrite`] carries the assignment out.
+//! Every value of three dimensions or more is stored either as the model says, or with its second axis last.
+//! Operators on images want the latter, operators that mix or flatten axes the former, and most do as well with
+//! either: their attributes are remapped. Where a producer and a reader disagree, a Transpose stands between them; it
+//! costs the bytes that it moves, and next to nothing where only axes of size one move. Transposes of the model itself
+//! are the other way round: they are free where their two sides disagree.
+//!
+//! The assignment of least cost is a minimum cut between the operators that want channels last and those that don't
+//! ([`min_cut`]), found exactly and at once. [`roles`] says what every operator allows, [`rewrite`](mod@rewrite) carries
+//! the assignment out.
 
 mod attributes;
 mod min_cut;

@@ -14,11 +14,7 @@ pub(super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
     let [x, mean] = binary(editor, difference, Binary::Sub)?;
     let (of_mean, axis) = trailing_mean(editor, mean)?;
     let (squares, variance_axis) = trailing_mean(editor, variance)?;
-    let is_square = unary(editor, squares, Unary::Square)
-        .map(|d| d == difference || binary(editor, d, Binary::Sub) == Some([x, mean]))
-        .or_else(|| {
-            Some(matches!(binary(editor, squares, Binary::SquaredDifference)?, [a, b] if [a, b] == [x, mean] || [b, a] == [x, mean]))
-        })?;
+    let is_square = is_squared_difference(editor, squares, difference, [x, mean]);
     if !is_square || of_mean != x || axis != variance_axis || !editor.same_shape(x, editor.output(node)?) {
         return None;
     }
@@ -31,6 +27,16 @@ pub(super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
     let op = Operator::LayerNormalization(LayerNormalization { axis, epsilon });
     editor.replace(node, op, vec![Some(x), Some(scale)]);
     Some(())
+}
+
+/// Whether it is the square of `difference`, which is that of the pair, or is computed anew from the pair.
+fn is_squared_difference(editor: &Editor, squares: ValueId, difference: ValueId, pair: [ValueId; 2]) -> bool {
+    if let Some(d) = unary(editor, squares, Unary::Square) {
+        return d == difference || binary(editor, d, Binary::Sub) == Some(pair);
+    }
+    let [x, mean] = pair;
+    binary(editor, squares, Binary::SquaredDifference)
+        .is_some_and(|found| found == pair || found == [mean, x])
 }
 
 /// `a / √b`, however spelled.

@@ -1,0 +1,110 @@
+"""Writes the models that the tests run. Needs the package onnx; the tests themselves do not.
+
+    python tests/python/make_models.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+FOLDER = Path(__file__).parent / "models"
+F32 = TensorProto.FLOAT
+
+
+def save(name: str, nodes: list, inputs: list, outputs: list, constants: dict | None = None) -> None:
+    initializers = [numpy_helper.from_array(value, key) for key, value in (constants or {}).items()]
+    graph = helper.make_graph(nodes, name, inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    FOLDER.mkdir(exist_ok=True)
+    onnx.save(model, FOLDER / f"{name}.onnx")
+
+
+def value(name: str, shape: list, element_type: int = F32) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, element_type, shape)
+
+
+def affine() -> None:
+    """output_0 = relu(2 * input_0 + input_1), all 32 x 32."""
+    nodes = [
+        helper.make_node("Mul", ["input_0", "two"], ["product"], name="multiply"),
+        helper.make_node("Add", ["product", "input_1"], ["sum"], name="add"),
+        helper.make_node("Relu", ["sum"], ["output_0"], name="relu"),
+    ]
+    shape = [32, 32]
+    inputs = [value("input_0", shape), value("input_1", shape)]
+    save("affine", nodes, inputs, [value("output_0", shape)], {"two": np.float32(2)})
+
+
+def classifier() -> None:
+    """Images of any size and number to probabilities of 10 classes."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input_0"], ["pooled"], name="pool"),
+        helper.make_node("Flatten", ["pooled"], ["features"], name="flatten"),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], name="classify", transB=1),
+        helper.make_node("Softmax", ["logits"], ["output_0"], name="softmax", axis=1),
+    ]
+    constants = {
+        "weight": random.standard_normal((10, 3)).astype(np.float32),
+        "bias": random.standard_normal(10).astype(np.float32),
+    }
+    inputs = [value("input_0", ["batch", 3, "height", "width"])]
+    save("classifier", nodes, inputs, [value("output_0", ["batch", 10])], constants)
+
+
+def pair() -> None:
+    """Two outputs from two inputs that share a symbolic dimension."""
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["sum"], name="add"),
+        helper.make_node("Sub", ["a", "b"], ["difference"], name="subtract"),
+    ]
+    shape = ["n", 4]
+    save("pair", nodes, [value("a", shape), value("b", shape)], [value("sum", shape), value("difference", shape)])
+
+
+def lookup() -> None:
+    """Rows of a table; fails for indices that it does not have."""
+    nodes = [helper.make_node("Gather", ["table", "indices"], ["rows"], name="gather", axis=0)]
+    table = np.arange(30, dtype=np.float32).reshape(10, 3)
+    save("lookup", nodes, [value("indices", ["n"], TensorProto.INT64)], [value("rows", ["n", 3])], {"table": table})
+
+
+def slow() -> None:
+    """Enough matrix products to be caught while it runs."""
+    n, layers = 384, 150
+    names = ["x", *[f"x{i}" for i in range(1, layers)], "y"]
+    nodes = [
+        helper.make_node("MatMul", [names[i], "x"], [names[i + 1]], name=f"m{i}") for i in range(layers)
+    ]
+    save("slow", nodes, [value("x", [n, n])], [value("y", [n, n])])
+
+
+def quantized() -> None:
+    """A convolution with quantized weights, per channel, between quantized tensors."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input_0", "scale", "zero"], ["q"], name="quantize"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"], name="dequantize"),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["dw"], name="weights", axis=0),
+        helper.make_node("Conv", ["dq", "dw"], ["c"], name="conv", kernel_shape=[3, 3]),
+        helper.make_node("QuantizeLinear", ["c", "scale", "zero"], ["qc"], name="requantize"),
+        helper.make_node("DequantizeLinear", ["qc", "scale", "zero"], ["output_0"], name="result"),
+    ]
+    constants = {
+        "scale": np.float32(0.05),
+        "zero": np.int8(3),
+        "w": random.integers(-100, 100, (8, 4, 3, 3)).astype(np.int8),
+        "w_scale": random.uniform(0.001, 0.01, 8).astype(np.float32),
+        "w_zero": np.zeros(8, np.int8),
+    }
+    save("quantized", nodes, [value("input_0", [1, 4, 8, 8])], [value("output_0", [1, 8, 6, 6])], constants)
+
+
+if __name__ == "__main__":
+    for make in (affine, classifier, pair, lookup, slow, quantized):
+        make()
