@@ -213,19 +213,28 @@ mod tests {
             ("read before computed", Box::new(move |g| g.nodes_mut().insert(0, node(&[1], &[])))),
             ("self loop", Box::new(move |g| g.nodes_mut()[0] = node(&[1], &[1]))),
             ("output that nobody computes", Box::new(|g| g.nodes_mut().clear())),
-            ("constant of another type", Box::new(move |g| {
-                g.value_mut(c).value_type = constant_type(ElementType::F64);
-            })),
+            (
+                "constant of another type",
+                Box::new(move |g| {
+                    g.value_mut(c).value_type = constant_type(ElementType::F64);
+                }),
+            ),
             ("constant of no type", Box::new(move |g| g.value_mut(c).value_type = ValueType::Unknown)),
             ("axis beyond the rank", Box::new(move |g| g.value_mut(c).scheme = scheme(channels(0, 1)))),
-            ("infinite scale", Box::new(move |g| {
-                g.value_mut(y).scheme = scheme(QuantScheme::per_tensor(f32::INFINITY, 0));
-            })),
-            ("deep type", Box::new(move |g| {
-                let inner = ValueType::Unknown;
-                let deep = (0..17).fold(inner, |inner, _| ValueType::Sequence(Box::new(inner)));
-                g.value_mut(y).value_type = deep;
-            })),
+            (
+                "infinite scale",
+                Box::new(move |g| {
+                    g.value_mut(y).scheme = scheme(QuantScheme::per_tensor(f32::INFINITY, 0));
+                }),
+            ),
+            (
+                "deep type",
+                Box::new(move |g| {
+                    let inner = ValueType::Unknown;
+                    let deep = (0..17).fold(inner, |inner, _| ValueType::Sequence(Box::new(inner)));
+                    g.value_mut(y).value_type = deep;
+                }),
+            ),
         ];
         assert!(graph(&sound()).is_ok());
         for (name, change) in cases {

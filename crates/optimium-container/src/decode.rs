@@ -36,7 +36,9 @@ fn unreadable_operator(text: &[u8]) -> Option<String> {
         let name = operator.get("op").and_then(|op| op.as_str()).unwrap_or("");
         let node = node.get("name").and_then(|name| name.as_str()).unwrap_or("");
         Some(if cause.starts_with(&format!("unknown variant `{name}`, expected one of `unary`")) {
-            format!("the node {node:?} has the unknown operator {name:?}: a newer version of the runtime wrote it")
+            format!(
+                "the node {node:?} has the unknown operator {name:?}: a newer version of the runtime wrote it"
+            )
         } else {
             format!("the operator {name:?} of the node {node:?} cannot be read: {cause}")
         })
@@ -142,10 +144,9 @@ impl Decoder<'_> {
         let Some(place) = place else { return Ok(None) };
         match self.schemes.get(place) {
             Some(scheme) => Ok(Some(scheme.clone())),
-            None => Err(Error::container(format!(
-                "expected a scheme below {}, not {place}",
-                self.schemes.len()
-            ))),
+            None => {
+                Err(Error::container(format!("expected a scheme below {}, not {place}", self.schemes.len())))
+            }
         }
     }
 
@@ -204,8 +205,12 @@ fn decode_node(
         *body.graph = graph;
         depth = depth.max(below + 1);
     }
-    let node =
-        Node { name: record.name.into_owned(), op, inputs: ids(record.inputs)?, outputs: ids(record.outputs)? };
+    let node = Node {
+        name: record.name.into_owned(),
+        op,
+        inputs: ids(record.inputs)?,
+        outputs: ids(record.outputs)?,
+    };
     Ok((node, depth))
 }
 

@@ -96,11 +96,9 @@ impl Encoder {
         let data = match tensor.strings() {
             Some(strings) => Data::Strings(strings.to_vec()),
             None if tensor.byte_len() <= MAX_INLINE => Data::Inline(hex::encode(&tensor.read_bytes()?)),
-            None => Data::Stored {
-                file: 0,
-                offset: self.layout.place(tensor)?,
-                bytes: tensor.byte_len() as u64,
-            },
+            None => {
+                Data::Stored { file: 0, offset: self.layout.place(tensor)?, bytes: tensor.byte_len() as u64 }
+            }
         };
         Ok(ConstantRecord {
             element_type: tensor.element_type(),

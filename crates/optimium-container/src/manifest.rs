@@ -7,6 +7,7 @@ use optimium_graph::{Graph, ValueId};
 use optimium_tensor::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::check::MAX_TYPE_NESTING;
 use crate::digest::Digest;
 use crate::files;
 use crate::hex;
@@ -127,7 +128,15 @@ impl Manifest {
         head.check()?;
         let manifest: Manifest = serde_json::from_slice(text).map_err(damaged)?;
         manifest.check_files()?;
-        Ok(manifest)
+        match manifest
+            .inputs
+            .iter()
+            .chain(&manifest.outputs)
+            .find(|one| one.value_type.nesting() > MAX_TYPE_NESTING)
+        {
+            Some(one) => Err(Error::container(format!("the type of {:?} is nested too deeply", one.name))),
+            None => Ok(manifest),
+        }
     }
 
     fn check_files(&self) -> Result<()> {
@@ -179,7 +188,9 @@ impl Manifest {
             || self.inputs != signatures(graph, &graph.inputs)
             || self.outputs != signatures(graph, &graph.outputs)
         {
-            return Err(Error::container(format!("{NAME}: name, inputs or outputs are not those of the graph")));
+            return Err(Error::container(format!(
+                "{NAME}: name, inputs or outputs are not those of the graph"
+            )));
         }
         Ok(())
     }

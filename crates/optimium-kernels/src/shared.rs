@@ -84,7 +84,7 @@ impl<'a, T> SharedSlice<'a, T> {
     ///
     /// # Panics
     /// Where the range is out of bounds.
-    pub fn sub(self, range: Range<usize>) -> SharedSlice<'a, T> {
+    pub fn narrow(self, range: Range<usize>) -> SharedSlice<'a, T> {
         assert!(range.start <= range.end && range.end <= self.length, "range out of bounds");
         let pointer = self.pointer.wrapping_add(range.start);
         SharedSlice { pointer, length: range.end - range.start, borrow: PhantomData }

@@ -30,12 +30,8 @@ pub(crate) fn device_capability<'py>(device: &Bound<'py, PyAny>) -> PyResult<Bou
     let capability = device_from_python(device)?.capability().map_err(|error| raise(py, error))?;
     let types = types(py)?;
     match capability {
-        Capability::X86(x86) => {
-            cpu_to_python(&types.getattr("X86Capability")?, &x86.caches, &x86.features)
-        }
-        Capability::Arm(arm) => {
-            cpu_to_python(&types.getattr("ARMCapability")?, &arm.caches, &arm.features)
-        }
+        Capability::X86(x86) => cpu_to_python(&types.getattr("X86Capability")?, &x86.caches, &x86.features),
+        Capability::Arm(arm) => cpu_to_python(&types.getattr("ARMCapability")?, &arm.caches, &arm.features),
         Capability::RiscV(risc_v) => {
             let CacheSizes { l1, l2, l3 } = risc_v.caches;
             types.getattr("RISCVCapability")?.call1((l1, l2, l3, PyTuple::new(py, &risc_v.extensions)?))
@@ -88,7 +84,10 @@ pub(crate) fn device_from_python(object: &Bound<'_, PyAny>) -> PyResult<DeviceId
         return name.parse().map_err(|error: Error| raise(py, error));
     }
     if !object.is_instance(&types(py)?.getattr("DeviceID")?)? {
-        return Err(raise(py, Error::type_mismatch(format!("expected a DeviceID or its name, not {object}"))));
+        return Err(raise(
+            py,
+            Error::type_mismatch(format!("expected a DeviceID or its name, not {object}")),
+        ));
     }
     Ok(DeviceId {
         platform: from_python(&object.getattr("platform")?)?,

@@ -7,6 +7,7 @@
 
 mod arrays;
 mod devices;
+mod dlpack;
 mod enums;
 mod errors;
 mod expr;
@@ -31,6 +32,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tensor::empty_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::string_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::tensor_of_array, module)?)?;
+    module.add_function(wrap_pyfunction!(dlpack::tensor_of_dlpack, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::load_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(loading::load_model, module)?)?;
     module.add_function(wrap_pyfunction!(loading::convert, module)?)?;

@@ -34,7 +34,9 @@ pub(crate) fn load_model(
         usize::try_from(number).map_err(|_| invalid_argument(py, format!("{name} cannot be {number}")))
     };
     let cores = match cores {
-        Some(cores) => Some(cores.into_iter().map(|core| not_negative("a core", core)).collect::<PyResult<_>>()?),
+        Some(cores) => {
+            Some(cores.into_iter().map(|core| not_negative("a core", core)).collect::<PyResult<_>>()?)
+        }
         None => None,
     };
     let options = LoadOptions {

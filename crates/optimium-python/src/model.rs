@@ -125,7 +125,8 @@ impl PyModel {
                 .map(|(name, shape)| Ok((name.extract::<String>()?, to_shape(&shape)?)))
                 .collect::<PyResult<_>>()?;
             let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), shape.clone())).collect();
-            return detached(py, || self.0.infer_shape(output_name, &InputShapes::Named(shapes))).map(PyTensorShape);
+            return detached(py, || self.0.infer_shape(output_name, &InputShapes::Named(shapes)))
+                .map(PyTensorShape);
         }
         let shapes = input_shapes.try_iter()?.map(|shape| to_shape(&shape?)).collect::<PyResult<_>>()?;
         detached(py, || self.0.infer_shape(output_name, &InputShapes::Ordered(shapes))).map(PyTensorShape)

@@ -43,19 +43,26 @@ impl Given {
             let (mut names, mut tensors) = (Vec::new(), Vec::new());
             for (name, tensor) in named.iter() {
                 names.push(name.extract::<String>().map_err(|_| {
-                    raise(object.py(), Error::type_mismatch(format!("the name of a tensor is a str, not {name}")))
+                    raise(
+                        object.py(),
+                        Error::type_mismatch(format!("the name of a tensor is a str, not {name}")),
+                    )
                 })?);
                 tensors.push(to_tensor(&tensor, side)?);
             }
             return Ok(Given { names: Some(names), tensors });
         }
         if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-            let tensors = object.try_iter()?.map(|tensor| to_tensor(&tensor?, side)).collect::<PyResult<_>>()?;
+            let tensors =
+                object.try_iter()?.map(|tensor| to_tensor(&tensor?, side)).collect::<PyResult<_>>()?;
             return Ok(Given { names: None, tensors });
         }
         Err(raise(
             object.py(),
-            Error::type_mismatch(format!("expected a list, a tuple or a dict of tensors, not {}", object.get_type())),
+            Error::type_mismatch(format!(
+                "expected a list, a tuple or a dict of tensors, not {}",
+                object.get_type()
+            )),
         ))
     }
 
@@ -88,12 +95,7 @@ fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
 #[pymethods]
 impl PyInferRequest {
     /// Begins an inference and returns. Everything that can be wrong about the tensors is raised here.
-    fn infer(
-        &self,
-        py: Python<'_>,
-        inputs: &Bound<'_, PyAny>,
-        outputs: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    fn infer(&self, py: Python<'_>, inputs: &Bound<'_, PyAny>, outputs: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut inputs = Given::from_python(inputs, Side::Input)?;
         let mut outputs = Given::from_python(outputs, Side::Output)?;
         detached(py, || self.0.infer(inputs.as_tensors(), outputs.as_tensors()))

@@ -22,7 +22,10 @@ pub(crate) fn to_shape(object: &Bound<'_, PyAny>) -> PyResult<TensorShape> {
         vec![to_expr(object)?]
     } else {
         let items = object.try_iter().map_err(|_| {
-            raise(object.py(), Error::type_mismatch(format!("a shape is a sequence of dimensions, not {object}")))
+            raise(
+                object.py(),
+                Error::type_mismatch(format!("a shape is a sequence of dimensions, not {object}")),
+            )
         })?;
         items.map(|item| to_expr(&item?)).collect::<PyResult<Vec<_>>>()?
     };

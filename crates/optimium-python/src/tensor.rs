@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::arrays::shared_tensor;
+use crate::dlpack;
 use crate::enums::{from_python, to_python};
 use crate::errors::{invalid_argument, raise};
 use crate::model::scheme_to_python;
@@ -45,8 +46,9 @@ pub(crate) fn tensor_of_array(
 ) -> PyResult<PyTensor> {
     let py = array.py();
     let (element_type, dims) = (from_python::<ElementType>(dtype)?, to_dims(shape)?);
-    let shared = shared_tensor(array)?
-        .ok_or_else(|| invalid_argument(py, "the array is not contiguous, not aligned, or not of a known type"))?;
+    let shared = shared_tensor(array)?.ok_or_else(|| {
+        invalid_argument(py, "the array is not contiguous, not aligned, or not of a known type")
+    })?;
     detached(py, || {
         let tensor = if copy { shared.to_owned_copy()? } else { shared };
         relabelled(tensor, element_type)?.reshaped(&dims)
@@ -157,19 +159,23 @@ impl PyTensor {
 
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__<'py>(
-        slf: &Bound<'py, Self>,
+        &self,
+        py: Python<'py>,
         stream: Option<&Bound<'py, PyAny>>,
         max_version: Option<(u32, u32)>,
         dl_device: Option<(i32, i32)>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        arrays(slf.py())?.getattr("dlpack")?.call1((slf, stream, max_version, dl_device, copy))
+        if stream.is_some() || dl_device.is_some_and(|device| device != self.__dlpack_device__()) {
+            return Err(PyBufferError::new_err(
+                "a tensor lies in the memory of the CPU, which has no streams",
+            ));
+        }
+        dlpack::export(py, &self.0, max_version, copy.unwrap_or(false))
     }
 
     fn __dlpack_device__(&self) -> (i32, i32) {
-        /// `kDLCPU` of DLPack.
-        const CPU: i32 = 1;
-        (CPU, 0)
+        (dlpack::CPU, 0)
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -289,9 +295,8 @@ fn fill(tensor: &Tensor, value: &Bound<'_, PyAny>) -> PyResult<()> {
 
 fn fill_with<T: Element>(tensor: &Tensor, value: &Bound<'_, PyAny>, converted: PyResult<T>) -> PyResult<()> {
     let py = value.py();
-    let converted = converted.map_err(|_| {
-        invalid_argument(py, format!("{value} is not a value of {}", tensor.element_type()))
-    })?;
+    let converted = converted
+        .map_err(|_| invalid_argument(py, format!("{value} is not a value of {}", tensor.element_type())))?;
     detached(py, || {
         tensor.write::<T>()?.fill(converted);
         Ok(())

@@ -48,9 +48,15 @@ mod tests {
 
     #[test]
     fn switches_are_on_unless_they_say_no() {
-        for (value, expected) in
-            [("TRUE", true), ("1", true), ("yes", true), ("", false), ("0", false), ("False", false), ("OFF", false)]
-        {
+        for (value, expected) in [
+            ("TRUE", true),
+            ("1", true),
+            ("yes", true),
+            ("", false),
+            ("0", false),
+            ("False", false),
+            ("OFF", false),
+        ] {
             let read = Environment::from_variables(|name| {
                 (name == "OPTIMIUM_RT_DEFER_INIT").then(|| value.to_string())
             });

@@ -79,7 +79,8 @@ fn register<'a>(lease: u64, uses: impl Iterator<Item = (&'a Tensor, Access)>) ->
     for (tensor, access) in uses {
         let Some(addresses) = addresses(tensor) else { continue };
         let conflict = in_use[..others].iter().any(|other| {
-            (access == Access::Write || other.access == Access::Write) && overlap(&addresses, &other.addresses)
+            (access == Access::Write || other.access == Access::Write)
+                && overlap(&addresses, &other.addresses)
         });
         if conflict {
             in_use.truncate(others);

@@ -69,7 +69,10 @@ impl Model {
                 .map(|&id| {
                     let name = &graph.value(id).name;
                     by_name.get(name).map(|&index| tensors[index].clone()).ok_or_else(|| {
-                        Error::model(format!("{name:?} of the model {:?} is not a tensor of known rank", graph.name))
+                        Error::model(format!(
+                            "{name:?} of the model {:?} is not a tensor of known rank",
+                            graph.name
+                        ))
                     })
                 })
                 .collect()
@@ -181,7 +184,8 @@ impl Inner {
                 Ok(shapes.iter().collect())
             }
             InputShapes::Named(shapes) => {
-                let named: Vec<(&str, &TensorShape)> = shapes.iter().map(|(name, shape)| (*name, shape)).collect();
+                let named: Vec<(&str, &TensorShape)> =
+                    shapes.iter().map(|(name, shape)| (*name, shape)).collect();
                 sort_by_name("input", &self.inputs, named)
             }
         }
@@ -227,5 +231,8 @@ pub(crate) fn check_dims(info: &TensorInfo, dims: &[usize]) -> Result<()> {
     if info.shape.is_compatible(&TensorShape::fixed(dims)) {
         return Ok(());
     }
-    Err(Error::shape(format!("the tensor {:?} has the shape {}, but {dims:?} was given", info.name, info.shape)))
+    Err(Error::shape(format!(
+        "the tensor {:?} has the shape {}, but {dims:?} was given",
+        info.name, info.shape
+    )))
 }

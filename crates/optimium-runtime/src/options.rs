@@ -126,7 +126,10 @@ impl LoadOptions {
 /// confined to some of them.
 fn core_exists(core: usize) -> bool {
     let allowed = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(|list| contains(list, core))
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+            .map(|list| contains(list, core))
     });
     allowed.unwrap_or_else(|| core < std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -151,10 +154,22 @@ mod tests {
         let default = LoadOptions::default;
         let cases = [
             ("no thread", LoadOptions { threads: Some(0), ..default() }, ErrorKind::InvalidArgument),
-            ("too many threads", LoadOptions { threads: Some(1025), ..default() }, ErrorKind::InvalidArgument),
+            (
+                "too many threads",
+                LoadOptions { threads: Some(1025), ..default() },
+                ErrorKind::InvalidArgument,
+            ),
             ("no core", LoadOptions { cores: Some(vec![]), ..default() }, ErrorKind::InvalidArgument),
-            ("unknown core", LoadOptions { cores: Some(vec![100_000]), ..default() }, ErrorKind::InvalidArgument),
-            ("one core twice", LoadOptions { cores: Some(vec![0, 0]), ..default() }, ErrorKind::InvalidArgument),
+            (
+                "unknown core",
+                LoadOptions { cores: Some(vec![100_000]), ..default() },
+                ErrorKind::InvalidArgument,
+            ),
+            (
+                "one core twice",
+                LoadOptions { cores: Some(vec![0, 0]), ..default() },
+                ErrorKind::InvalidArgument,
+            ),
             (
                 "fewer cores than threads",
                 LoadOptions { threads: Some(2), cores: Some(vec![0]), ..default() },
@@ -179,7 +194,9 @@ mod tests {
 
     #[test]
     fn lists_of_cores_are_read() {
-        for (list, number, expected) in [("0-3", 3, true), ("0-3,8", 8, true), ("\t0-3", 4, false), ("", 0, false)] {
+        for (list, number, expected) in
+            [("0-3", 3, true), ("0-3,8", 8, true), ("\t0-3", 4, false), ("", 0, false)]
+        {
             assert_eq!(contains(list, number), expected, "{list:?} {number}");
         }
     }

@@ -17,7 +17,10 @@ pub(crate) fn place(options: &LoadOptions) -> Result<(DeviceId, Arc<dyn Backend>
     let wanted = &options.devices;
     let is_there = |wanted: &DeviceId| devices.iter().copied().find(|device| serves(device, wanted));
     let found = if options.strict {
-        wanted.iter().map(|id| is_there(id).ok_or_else(|| not_found(std::slice::from_ref(id)))).collect::<Result<Vec<_>>>()?
+        wanted
+            .iter()
+            .map(|id| is_there(id).ok_or_else(|| not_found(std::slice::from_ref(id))))
+            .collect::<Result<Vec<_>>>()?
     } else {
         wanted.iter().filter_map(is_there).collect()
     };
@@ -39,5 +42,8 @@ fn serves(device: &DeviceId, wanted: &DeviceId) -> bool {
 
 fn not_found(wanted: &[DeviceId]) -> Error {
     let names: Vec<String> = wanted.iter().map(DeviceId::to_string).collect();
-    Error::new(ErrorKind::DeviceNotFound, format!("this host does not have the device {}", names.join(" or ")))
+    Error::new(
+        ErrorKind::DeviceNotFound,
+        format!("this host does not have the device {}", names.join(" or ")),
+    )
 }

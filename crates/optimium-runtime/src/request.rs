@@ -117,8 +117,7 @@ impl InferRequest {
         let inner = &self.0;
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
         if inner.may_run_here(timeout)
-            && let Some(run) =
-                inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
+            && let Some(run) = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
         {
             run.execute();
         }

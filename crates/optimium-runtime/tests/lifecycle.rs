@@ -7,7 +7,8 @@ use optimium_runtime::{LoadOptions, finalize, initialize, is_initialized, load_m
 
 #[test]
 fn nothing_works_outside_the_life_of_the_runtime() {
-    let load = || load_model(Path::new("/nonexistent/model"), &LoadOptions::default()).err().map(|e| e.kind());
+    let load =
+        || load_model(Path::new("/nonexistent/model"), &LoadOptions::default()).err().map(|e| e.kind());
     assert!(!is_initialized());
     finalize();
     assert_eq!(load(), Some(ErrorKind::InvalidState));

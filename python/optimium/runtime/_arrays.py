@@ -148,7 +148,8 @@ def _as_ndarray(data: Any) -> np.ndarray[Any, Any]:
         return to_numpy(data)
     try:
         if hasattr(data, "__dlpack__") and not isinstance(data, np.generic):
-            return np.from_dlpack(data)
+            shared = _native.tensor_of_dlpack(data)
+            return np.from_dlpack(data) if shared is None else to_numpy(shared)
         array = np.asarray(data)
     except (builtins.TypeError, BufferError, ValueError, RuntimeError) as error:
         raise TypeError(f"a {type(data).__name__} cannot be made a tensor: {error}") from error
@@ -169,7 +170,7 @@ def _from_array(array: np.ndarray[Any, Any], element_type: ElementType | None, c
     if wanted is ElementType.BF16 and _BFLOAT16 is None and own_type is not ElementType.U16:
         plain = _bfloat16_bits(array)
     else:
-        plain = _plain(np.ascontiguousarray(array, dtype=to_dtype(wanted)))
+        plain = _plain(np.require(array, to_dtype(wanted), ["C", "A"]))
     # Conversion has made a copy already where anything had to be converted.
     return _native.tensor_of_array(plain, wanted, array.shape, copy=np.may_share_memory(plain, array))
 
@@ -271,6 +272,6 @@ def represent(tensor: Tensor) -> str:
         prefix="tensor(",
         threshold=array.size if all_elements else 0,
         edgeitems=max(1, threshold // 2),
-        formatter={"float_kind": lambda value: f"{value:.{precision}f}"},  # type: ignore[typeddict-item]
+        formatter={"float_kind": lambda value: f"{value:.{precision}f}"},
     )
     return f"tensor({text}, shape={tuple(tensor.shape)}, dtype={tensor.type})"

@@ -192,7 +192,7 @@ fn left_matrix<'a>(
 /// Matrix `index` of the result.
 fn matrix_of<'a>(out: SharedSlice<'a, f32>, index: usize, batch: &Batch) -> SharedSlice<'a, f32> {
     let size = batch.m * batch.n;
-    out.sub(index * size..(index + 1) * size)
+    out.narrow(index * size..(index + 1) * size)
 }
 
 /// Both operands are computed: b is packed into scratch memory before each product.
@@ -327,7 +327,7 @@ fn general<T: bytemuck::Pod + gemm::Number>(view: &NodeView, op: &MatMul) -> Res
                     a_strides,
                     right,
                     b_strides,
-                    out.sub(i * m * n..(i + 1) * m * n),
+                    out.narrow(i * m * n..(i + 1) * m * n),
                     part,
                 );
             }

@@ -348,7 +348,7 @@ where
             let out = memory.write::<i32>(y.operand);
             for (i, &(of_a, of_b)) in batch.pairs.iter().enumerate() {
                 let (left, right) = (&left[of_a * m * k..], &right[of_b * k * n..]);
-                let out = out.sub(i * m * n..(i + 1) * m * n);
+                let out = out.narrow(i * m * n..(i + 1) * m * n);
                 kernels::general::matmul::<A, B>([m, k, n], left, rows, right, &b_zeros, out, part);
             }
             Ok(())
@@ -420,7 +420,7 @@ impl DynamicProduct {
         kernels::quantize_linear(self.level, own, channels, &[step], &[zero], bytes, Part::WHOLE);
         let activations =
             Activations { data: scratch, stride: k, signed: false, zero_point: Rows::Same(zero) };
-        let c = y.sub(rows.start * n..rows.end * n);
+        let c = y.narrow(rows.start * n..rows.end * n);
         let output = Output::F32(Dequantize {
             c,
             scale: &self.scale,

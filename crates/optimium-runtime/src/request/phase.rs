@@ -104,7 +104,8 @@ impl Phase {
         state.unreported = error;
         state.in_callback.push(thread::current().id());
         drop(state);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(status, shown.as_ref())));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(status, shown.as_ref())));
         if outcome.is_err() {
             tracing::error!("a callback panicked");
         }

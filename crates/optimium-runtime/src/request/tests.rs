@@ -147,7 +147,9 @@ fn names_may_come_in_any_order() {
     let request = model(doubling()).create_request();
     let [a, b] = <[Tensor; 2]>::try_from(inputs(1)).unwrap();
     let [x, y] = <[Tensor; 2]>::try_from(outputs(1)).unwrap();
-    request.infer(Tensors::Named(vec![("b", b), ("a", a)]), Tensors::Named(vec![("y", y), ("x", x)])).unwrap();
+    request
+        .infer(Tensors::Named(vec![("b", b), ("a", a)]), Tensors::Named(vec![("y", y), ("x", x)]))
+        .unwrap();
     assert!(!wait(&request).unwrap());
 }
 

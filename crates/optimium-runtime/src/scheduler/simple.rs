@@ -44,7 +44,11 @@ pub(crate) fn is_worker() -> bool {
 impl Scheduler {
     /// A scheduler that runs up to `max_workers` inferences at once.
     pub(crate) fn new(max_workers: usize) -> Scheduler {
-        Scheduler(Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), max_workers: max_workers.max(1) }))
+        Scheduler(Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            max_workers: max_workers.max(1),
+        }))
     }
 
     /// Queues `run`.

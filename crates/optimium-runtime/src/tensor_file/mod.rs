@@ -91,7 +91,10 @@ mod tests {
         let tensor = sample(ElementType::F32, &[2, 3]);
         for whole in [own::write(&tensor).unwrap(), npy::write(&tensor).unwrap()] {
             for length in 0..whole.len() {
-                assert!(own::read(&whole[..length]).is_err() && npy::read(&whole[..length]).is_err(), "{length}");
+                assert!(
+                    own::read(&whole[..length]).is_err() && npy::read(&whole[..length]).is_err(),
+                    "{length}"
+                );
             }
         }
         let missing = load(Path::new("/nonexistent/tensor.npy")).unwrap_err();

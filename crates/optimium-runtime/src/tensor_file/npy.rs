@@ -35,12 +35,16 @@ pub(super) fn write(tensor: &Tensor) -> Result<Vec<u8>> {
     })?;
     let order = if stored.size() == 1 { '|' } else { '<' };
     let shape: String = tensor.dims().iter().map(|dim| format!("{dim}, ")).collect();
-    let mut header =
-        format!("{{'descr': '{order}{}', 'fortran_order': False, 'shape': ({}), }}", name.1, shape.trim_end());
+    let mut header = format!(
+        "{{'descr': '{order}{}', 'fortran_order': False, 'shape': ({}), }}",
+        name.1,
+        shape.trim_end()
+    );
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
     header.push_str(&" ".repeat(unpadded.next_multiple_of(ALIGNMENT) - unpadded));
     header.push('\n');
-    let length = u16::try_from(header.len()).map_err(|_| Error::shape("too many dimensions for a .npy file"))?;
+    let length =
+        u16::try_from(header.len()).map_err(|_| Error::shape("too many dimensions for a .npy file"))?;
     let mut file = [MAGIC.as_slice(), &[1, 0], &length.to_le_bytes(), header.as_bytes()].concat();
     file.extend_from_slice(&tensor.read_bytes()?);
     Ok(file)

@@ -1,0 +1,138 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import optimium.runtime as rt
+
+from . import _inspect, _run
+
+app = typer.Typer(
+    help="Converts, inspects and runs machine-learning models.", no_args_is_help=True, add_completion=False
+)
+_errors = Console(stderr=True)
+
+_Model = Annotated[Path, typer.Argument(help="A model folder, or an .onnx or .tflite file.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Threads = Annotated[int | None, typer.Option(help="Threads of one inference.")]
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Does `work`, and says what went wrong without a traceback."""
+    try:
+        work()
+    except (rt.RuntimeException, OSError, ValueError) as error:
+        _errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _progress() -> Progress:
+    """A line that says what is being done, on terminals."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    return Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal)
+
+
+def _load(path: Path, **options: Any) -> rt.Model:
+    with _progress() as progress:
+        progress.add_task(f"loading {path}")
+        return rt.load_model(path, **options)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    destination: Annotated[Path, typer.Argument(help="The model folder to be written.")],
+) -> None:
+    """Converts a model file to a model folder."""
+
+    def work() -> None:
+        with _progress() as progress:
+            task = progress.add_task("converting", total=1.0)
+            rt.convert(
+                source,
+                destination,
+                progress=lambda what, done: progress.update(task, description=what, completed=done),
+            )
+        typer.echo(f"wrote {destination}")
+
+    _guarded(work)
+
+
+@app.command()
+def inspect(
+    model: _Model,
+    as_json: _AsJson = False,
+    plan: Annotated[bool, typer.Option(help="List every step of an inference.")] = False,
+    threads: _Threads = None,
+) -> None:
+    """Says what a model takes, gives, consists of and does."""
+
+    def work() -> None:
+        loaded = _load(model, threads=threads)
+        report = _inspect.report(loaded)
+        if as_json:
+            typer.echo(json.dumps(report, indent=2))
+        else:
+            _inspect.show(report, plan, Console(width=None if sys.stdout.isatty() else 160))
+
+    _guarded(work)
+
+
+@app.command()
+def run(
+    model: _Model,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", help="NAME=FILE.npy, FILE.npy for a model of one input, or FILE.npz."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The .npz file for the outputs.")] = None,
+    dims: Annotated[
+        list[str] | None, typer.Option("--dim", help="SYMBOL=SIZE for random inputs; 1 where not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the inputs that are not given, which are random.")] = 0,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are timed.")] = 1,
+    warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before.")] = 0,
+    threads: _Threads = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Runs a model and times it."""
+
+    def work() -> None:
+        loaded = _load(model, threads=threads)
+        arrays = _run.inputs(loaded, inputs or [], _run.sizes(dims or []), seed)
+        with _progress() as progress:
+            task = progress.add_task("running", total=warmup + repeat)
+            results, times = _run.run(loaded, arrays, warmup, repeat, lambda: progress.advance(task))
+        if output is not None:
+            _run.save(results, output)
+        report = _run.report(results, times)
+        typer.echo(json.dumps(report, indent=2) if as_json else _run.text(report))
+
+    _guarded(work)
+
+
+@app.command()
+def devices(as_json: _AsJson = False) -> None:
+    """Lists the devices of this host."""
+    report = _inspect.host(rt.get_local_info())
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    typer.echo(f"{report['name']}: {report['os']} on {report['architecture']}")
+    for device in report["devices"]:
+        typer.echo(f"  {device['name']}: {', '.join(device['features'])}")
+
+
+@app.command()
+def version() -> None:
+    """Says which versions are installed."""
+    rt.show_versions()

@@ -1,0 +1,92 @@
+"""What there is to say about models and hosts, as data and as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import optimium.runtime as rt
+
+
+def _tensor(info: rt.TensorInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "type": str(info.type),
+        "shape": [dim if isinstance(dim, int) else str(dim) for dim in info.shape],
+        "bytes": None if info.shape.dynamic else info.size,
+        "scheme": str(info.scheme) if info.scheme else None,
+    }
+
+
+def report(model: rt.Model) -> dict[str, Any]:
+    """Everything about a model."""
+    operations = model.operations
+    constants = [info for info in model.tensors if info.constant]
+    return {
+        "name": model.name,
+        "is_dynamic": model.is_dynamic,
+        "inputs": [_tensor(model.get_tensor(name)) for name in model.input_names],
+        "outputs": [_tensor(model.get_tensor(name)) for name in model.output_names],
+        "operators": dict(Counter(operation.operator for operation in operations).most_common()),
+        "constants": {"count": len(constants), "bytes": sum(info.size for info in constants)},
+        "tensors": len(model.tensors),
+        "plan": [
+            {
+                "name": operation.name,
+                "operator": operation.operator,
+                "kernel": operation.kernel,
+                "device": str(operation.device),
+                "inputs": list(operation.inputs),
+                "outputs": list(operation.outputs),
+            }
+            for operation in operations
+        ],
+    }
+
+
+def show(report: dict[str, Any], plan: bool, console: Console) -> None:
+    """Prints the report of a model."""
+    constants = report["constants"]
+    console.print(f"{report['name']}: {'dynamic' if report['is_dynamic'] else 'static'} shapes", markup=False)
+    console.print(f"{constants['count']} constants of {constants['bytes']} bytes, {report['tensors']} tensors")
+    for side in ("inputs", "outputs"):
+        table = _table(side, "name", "type", "shape", "bytes", "quantization")
+        for info in report[side]:
+            size = "" if info["bytes"] is None else str(info["bytes"])
+            table.add_row(info["name"], info["type"], str(info["shape"]), size, info["scheme"] or "")
+        console.print(table, markup=False)
+    operators = _table("operators", "operator", "count")
+    for operator, count in report["operators"].items():
+        operators.add_row(operator, str(count))
+    console.print(operators, markup=False)
+    if plan:
+        steps = _table("plan", "step", "operator", "kernel", "device", "inputs", "outputs")
+        for step in report["plan"]:
+            inputs, outputs = ", ".join(step["inputs"]), ", ".join(step["outputs"])
+            steps.add_row(step["name"], step["operator"], step["kernel"], step["device"], inputs, outputs)
+        console.print(steps, markup=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def host(info: rt.HostInfo) -> dict[str, Any]:
+    """Everything about a host."""
+    return {
+        "name": info.name,
+        "os": info.os.value,
+        "architecture": info.architecture.value,
+        "devices": [{"name": device.name, "features": _features(device)} for device in info.devices],
+    }
+
+
+def _features(device: rt.DeviceID) -> list[str]:
+    capability = device.capability
+    return [str(feature) for feature in getattr(capability, "features", ())]

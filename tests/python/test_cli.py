@@ -1,0 +1,82 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import path_of
+
+pytest.importorskip("typer")
+
+from typer.testing import CliRunner, Result
+
+from optimium.runtime.cli._app import app
+
+
+def optimium(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_inspect() -> None:
+    done = optimium("inspect", path_of("classifier"), "--plan")
+    assert done.exit_code == 0, done.output
+    for text in ("input_0", "F32", "batch", "Softmax", "plan"):
+        assert text in done.output
+    report = json.loads(optimium("inspect", path_of("classifier"), "--json").output)
+    assert report["inputs"][0]["shape"] == ["batch", 3, "height", "width"]
+    assert report["constants"]["bytes"] >= 4 * 40
+    assert report["plan"] and report["operators"]["Softmax"] == 1
+
+
+def test_run_with_given_inputs(tmp_path: Path) -> None:
+    a, b = np.full((2, 4), 3, np.float32), np.ones((2, 4), np.float32)
+    np.save(tmp_path / "a.npy", a)
+    np.savez(tmp_path / "rest.npz", b=b)
+    output = tmp_path / "out.npz"
+    arguments = ["-i", f"a={tmp_path / 'a.npy'}", "-i", tmp_path / "rest.npz", "-o", output]
+    done = optimium("run", path_of("pair"), *arguments)
+    assert done.exit_code == 0, done.output
+    with np.load(output) as results:
+        assert (results["sum"] == 4).all() and (results["difference"] == 2).all()
+
+
+def test_run_with_random_inputs() -> None:
+    arguments = ["--dim", "batch=2", "--dim", "height=8", "--repeat", 3, "--warmup", 1, "--json"]
+    done = optimium("run", path_of("classifier"), *arguments)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.output)
+    assert report["outputs"]["output_0"]["shape"] == [2, 10]
+    assert report["milliseconds"]["count"] == 3
+    assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5").output
+
+
+def test_convert(tmp_path: Path) -> None:
+    done = optimium("convert", path_of("pair"), tmp_path / "pair")
+    assert done.exit_code == 0, done.output
+    assert optimium("inspect", tmp_path / "pair").exit_code == 0
+
+
+def test_devices() -> None:
+    assert "native:" in optimium("devices").output
+    assert json.loads(optimium("devices", "--json").output)["devices"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "nonexistent"),
+        ("convert", "nonexistent.onnx", "folder"),
+        ("run", path_of("pair"), "-i", "a.npy"),
+        ("run", path_of("pair"), "-i", "a=nonexistent.npy"),
+        ("run", path_of("pair"), "--dim", "n"),
+        ("run", path_of("pair"), "-o", "out.txt"),
+    ],
+)
+def test_errors_are_told_without_a_traceback(arguments: tuple) -> None:
+    done = optimium(*arguments)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert "error: " in done.output

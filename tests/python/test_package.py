@@ -1,0 +1,44 @@
+"""The package as such: its names, its stubs, its neighbours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optimium.runtime as rt
+
+PACKAGE = Path(rt.__file__).parent
+
+
+def test_names() -> None:
+    assert all(hasattr(rt, name) for name in rt.__all__)
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_namespace_is_shared(tmp_path: Path) -> None:
+    (tmp_path / "optimium" / "neighbour").mkdir(parents=True)
+    (tmp_path / "optimium" / "neighbour" / "__init__.py").write_text("import optimium.runtime as rt\n")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(PACKAGE.parents[1])!r}]; import optimium.neighbour"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_stubs_fit_the_module() -> None:
+    pytest.importorskip("mypy")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "optimium.runtime._native", "--ignore-missing-stub"],
+        env={"MYPYPATH": str(PACKAGE.parents[1]), "PYTHONPATH": ":".join(filter(None, sys.path))},
+        cwd=PACKAGE.parents[3],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_show_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    rt.show_versions()
+    assert rt.__version__ in capsys.readouterr().out
