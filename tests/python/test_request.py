@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import ml_dtypes
@@ -175,7 +177,9 @@ class TestAtOnce:
         with pytest.raises(rt.InferCanceledError):
             request.wait()
 
-    def test_many_requests_from_many_threads(self, pair: rt.Model) -> None:
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_many_requests_from_many_threads(self, threads: int) -> None:
+        pair = rt.load_model(path_of("pair"), threads=threads)
         failures = []
 
         def work(seed: int) -> None:
@@ -188,11 +192,11 @@ class TestAtOnce:
                 if not (results[0] == 2 * seed).all():
                     failures.append((seed, i))
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        callers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
         assert not failures
 
 
@@ -214,6 +218,14 @@ class TestCallbacks:
         assert done.wait(20)
         assert not request.wait()
         request.set_callback(None)
+
+    def test_cycles_are_collected(self, pair: rt.Model) -> None:
+        request = pair.create_request()
+        alive = weakref.ref(request)
+        request.set_callback(lambda status, error, itself=request: None)
+        del request
+        gc.collect()
+        assert alive() is None
 
     def test_errors_harm_nobody(self, pair: rt.Model, monkeypatch: pytest.MonkeyPatch) -> None:
         reported = []

@@ -122,14 +122,84 @@ def test_other_protocols() -> None:
     assert tensor.__dlpack_device__() == (1, 0)
     assert rt.tensor(memoryview(bytearray(b"ab"))).type is rt.uint8
 
-    class Producer:
-        def __dlpack__(self, **options: object) -> object:
-            return tensor.__dlpack__(**options)
 
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return tensor.__dlpack_device__()
 
-    assert np.shares_memory(rt.tensor(Producer(), copy=False).to_numpy(), tensor.to_numpy())
+class Producer:
+    """An object that speaks nothing but DLPack, of the time before versions where `legacy`."""
+
+    def __init__(self, source: rt.Tensor | np.ndarray, legacy: bool = False) -> None:
+        self.source = source
+        if not legacy:
+            self.__class__ = VersionedProducer
+
+    def __dlpack__(self) -> object:
+        return self.source.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.source.__dlpack_device__()
+
+
+class VersionedProducer(Producer):
+    def __dlpack__(self, *, max_version: tuple[int, int] | None = None) -> object:  # type: ignore[override]
+        return self.source.__dlpack__(max_version=max_version)
+
+
+class TestDlpack:
+    @pytest.mark.parametrize("legacy", [True, False])
+    @pytest.mark.parametrize("dtype", [rt.float32, rt.bfloat16, rt.bool_, rt.int8, rt.uint64])
+    def test_there_and_back(self, legacy: bool, dtype: rt.ElementType) -> None:
+        for data in ([[0, 1], [1, 0]], [], 1):
+            tensor = rt.tensor(data, dtype=dtype)
+            back = rt.tensor(Producer(tensor, legacy), copy=False)
+            assert back.type is dtype and back.shape == tensor.shape
+            assert (back.to_numpy() == tensor.to_numpy()).all()
+            assert not tensor.size or np.shares_memory(back.to_numpy(), tensor.to_numpy())
+
+    def test_memory_outlives_its_makers(self) -> None:
+        array = np.arange(1000, dtype=np.float32)
+        alive = weakref.ref(array)
+        tensor = rt.tensor(Producer(rt.tensor(array, copy=False)), copy=False)
+        del array
+        gc.collect()
+        assert alive() is not None and tensor.to_numpy()[-1] == 999
+        del tensor
+        gc.collect()
+        assert alive() is None
+
+    def test_capsules_that_nobody_takes(self) -> None:
+        array = np.arange(4, dtype=np.float32)
+        before = sys.getrefcount(array)
+        for version in (None, (0, 8), (1, 0), (2, 0)):
+            capsule = rt.tensor(array, copy=False).__dlpack__(max_version=version)
+            name = "dltensor_versioned" if version and version[0] else "dltensor"
+            assert f'"{name}"' in repr(capsule)
+            del capsule
+        gc.collect()
+        assert sys.getrefcount(array) == before
+
+    def test_copies(self) -> None:
+        tensor = rt.tensor([1.0, 2.0])
+        copied = rt.tensor(np.from_dlpack(tensor, copy=True), copy=False)
+        assert not np.shares_memory(copied.to_numpy(), tensor.to_numpy())
+
+    def test_read_only_memory(self) -> None:
+        array = np.zeros(4, np.float32)
+        array.flags.writeable = False
+        tensor = rt.tensor(array, copy=False)
+        with pytest.raises(BufferError):
+            tensor.__dlpack__()
+        assert rt.tensor(Producer(tensor), copy=False).readonly
+
+    def test_what_cannot_be_shared(self) -> None:
+        for arguments in ({"stream": 1}, {"dl_device": (2, 0)}):
+            with pytest.raises(BufferError):
+                rt.tensor([1.0]).__dlpack__(**arguments)
+        with pytest.raises(BufferError):
+            rt.tensor(["text"]).__dlpack__()
+        strided = np.arange(6, dtype=np.float32).reshape(2, 3).T
+        assert (rt.tensor(Producer(strided)).to_numpy() == strided).all()
+        with pytest.raises(rt.InvalidArgumentError):
+            rt.tensor(Producer(strided), copy=False)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".bin"])

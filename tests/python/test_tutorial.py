@@ -433,6 +433,31 @@ class TestErrors:
             caught = f"Model error: {e}"
         assert caught and "nonexistent/path" in caught
 
+    @pytest.mark.parametrize(
+        ("name", "content", "error"),
+        [
+            ("damaged.onnx", b"this is no model", rt.ModelError),
+            ("empty.onnx", b"", rt.ModelError),
+            ("damaged.tflite", b"\x08\x00\x00\x00TFL3", rt.ModelError),
+            ("model.txt", b"text", rt.ContainerError),
+        ],
+    )
+    def test_files_that_are_no_models(self, name: str, content: bytes, error: type, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(error):
+            rt.load_model(tmp_path / name)
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(rt.ContainerError):
+            rt.load_model(tmp_path / "folder")
+
+    def test_unknown_instruction_set(self) -> None:
+        code = f"""
+import optimium.runtime as rt
+try: rt.load_model({str(path_of("affine"))!r})
+except rt.InvalidArgumentError as e: print(e)
+"""
+        assert "sse9" in run_python(code, OPTIMIUM_RT_INSTRUCTION_SET="sse9").stdout
+
     def test_bases(self) -> None:
         bases = {
             "InvalidArgumentError": ValueError, "InvalidStateError": RuntimeError,

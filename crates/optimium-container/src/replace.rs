@@ -165,3 +165,38 @@ fn exchange_at_once(a: &Path, b: &Path) -> io::Result<bool> {
 fn exchange_at_once(_: &Path, _: &Path) -> io::Result<bool> {
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use optimium_graph::Graph;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_that_dies_leaves_the_old_folder() {
+        let parent = std::env::temp_dir().join(format!("optimium-replace-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let target = parent.join("model");
+        crate::save(&Graph::new("old"), &target).unwrap();
+        let dying = Staging::create(&target).unwrap();
+        fs::write(dying.path().join(manifest::NAME), b"half a mani").unwrap();
+        let left = dying.path().to_owned();
+        std::mem::forget(dying);
+        assert_eq!(crate::open(&target, None).unwrap().name, "old");
+        crate::save(&Graph::new("new"), &target).unwrap();
+        assert_eq!(crate::open(&target, None).unwrap().name, "new");
+        assert!(left.exists());
+        fs::remove_dir_all(&parent).unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_fails_cleans_up() {
+        let parent = std::env::temp_dir().join(format!("optimium-cleanup-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let staging = Staging::create(&parent.join("model")).unwrap();
+        fs::write(staging.path().join("part"), b"x").unwrap();
+        drop(staging);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+        fs::remove_dir_all(&parent).unwrap();
+    }
+}

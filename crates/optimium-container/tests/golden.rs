@@ -4,7 +4,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{golden, same};
+use common::operators::operators;
+use common::{golden, same, same_node};
+use optimium_container::{open, save, verify};
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
@@ -12,16 +14,25 @@ fn folder(version: &str) -> PathBuf {
 
 #[test]
 fn the_folder_of_version_1_opens() {
-    let folder = folder("v1");
-    optimium_container::verify(&folder).unwrap();
-    let graph = optimium_container::open(&folder, None).unwrap();
-    same(&graph, &golden()).unwrap();
+    verify(&folder("v1")).unwrap();
+    same(&open(&folder("v1"), None).unwrap(), &golden()).unwrap();
 }
 
 #[test]
-#[ignore = "writes the golden folder of a new version, once"]
-fn write_the_folder() {
-    let folder = folder("v1");
-    assert!(!folder.exists(), "a golden folder is never written anew");
-    optimium_container::save(&golden(), &folder).unwrap();
+fn the_operators_of_version_1_open() {
+    verify(&folder("v1-operators")).unwrap();
+    let (opened, built) = (open(&folder("v1-operators"), None).unwrap(), operators());
+    assert!(opened.nodes().len() <= built.nodes().len());
+    for (opened, built) in opened.nodes().iter().zip(built.nodes()) {
+        same_node(opened, built).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "writes the golden folders of a new version, once"]
+fn write_the_folders() {
+    for (version, graph) in [("v1", golden()), ("v1-operators", operators())] {
+        assert!(!folder(version).exists(), "a golden folder is never written anew");
+        save(&graph, &folder(version)).unwrap();
+    }
 }

@@ -1,10 +1,11 @@
 //! `InferRequest`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use optimium_runtime::{Callback, InferRequest, Tensors};
+use optimium_runtime::{Callback, InferRequest, InferStatus, Tensors};
 use optimium_tensor::{Error, Tensor};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -16,11 +17,14 @@ use crate::tensor::PyTensor;
 
 /// Room for one inference at a time.
 #[pyclass(name = "InferRequest", module = "optimium.runtime", frozen, weakref)]
-pub(crate) struct PyInferRequest(InferRequest);
+pub(crate) struct PyInferRequest {
+    request: InferRequest,
+    callback: Arc<CallbackSlot>,
+}
 
 impl PyInferRequest {
     pub(crate) fn new(request: InferRequest) -> Self {
-        PyInferRequest(request)
+        PyInferRequest { request, callback: Arc::default() }
     }
 }
 
@@ -98,7 +102,7 @@ impl PyInferRequest {
     fn infer(&self, py: Python<'_>, inputs: &Bound<'_, PyAny>, outputs: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut inputs = Given::from_python(inputs, Side::Input)?;
         let mut outputs = Given::from_python(outputs, Side::Output)?;
-        detached(py, || self.0.infer(inputs.as_tensors(), outputs.as_tensors()))
+        detached(py, || self.request.infer(inputs.as_tensors(), outputs.as_tensors()))
     }
 
     /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True where it has
@@ -114,51 +118,86 @@ impl PyInferRequest {
             raised.is_some()
         };
         let timeout = (timeout > 0).then(|| Duration::from_micros(timeout));
-        let result = detached(py, || self.0.wait(timeout, &mut is_interrupted));
+        let result = detached(py, || self.request.wait(timeout, &mut is_interrupted));
         raised.map_or(result, Err)
     }
 
     /// Its state.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, self.0.status())
+        to_python(py, self.request.status())
     }
 
     /// Sets what is called when an inference ends, with the final state and the exception of a fault (else None), on the
     /// thread that ran it and before wait() returns. It may use the request. None removes it.
     fn set_callback(&self, callback: Option<Py<PyAny>>) {
-        self.0.set_callback(callback.map(to_callback));
+        let is_set = callback.is_some();
+        self.callback.replace(callback);
+        let slot = self.callback.clone();
+        self.request.set_callback(is_set.then(|| -> Callback {
+            Arc::new(move |status, error| {
+                // Without an interpreter there is nobody left to be told.
+                Python::try_attach(|py| slot.call(py, status, error));
+            })
+        }));
     }
 
     /// Wishes that the running inference end early: wait() then raises InferCanceledError. Does nothing where none runs.
     fn cancel(&self) {
-        self.0.cancel();
+        self.request.cancel();
     }
 
     /// A tensor as the last inference left it. Intermediate tensors are kept where the model was loaded with
     /// memory_optimization=False or an intermediate_save_path.
     fn get_tensor(&self, py: Python<'_>, name: &str) -> PyResult<PyTensor> {
-        detached(py, || self.0.tensor(name)).map(PyTensor)
+        detached(py, || self.request.tensor(name)).map(PyTensor)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // The collector must not wait; what is being replaced now is in use anyway.
+        match self.callback.0.try_lock() {
+            Ok(callback) => visit.call(&*callback),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        self.callback.replace(None);
     }
 
     fn __repr__(&self) -> String {
-        format!("<InferRequest of {:?}: {:?}>", self.0.model().name(), self.0.status())
+        format!("<InferRequest of {:?}: {:?}>", self.request.model().name(), self.request.status())
     }
 }
 
-/// A callback that calls a Python one. What that raises is reported as unraisable, and the inference is none the worse.
-fn to_callback(callback: Py<PyAny>) -> Callback {
-    Arc::new(move |status, error| {
-        // Without an interpreter there is nobody left to be told.
-        Python::try_attach(|py| {
-            let call = || {
-                let error = error.map(|error| exception(py, error)).transpose()?;
-                callback.call1(py, (to_python(py, status)?, error))
-            };
-            if let Err(failure) = call() {
-                tracing::error!("a callback raised {failure}");
-                failure.write_unraisable(py, Some(callback.bind(py)));
-            }
-        });
-    })
+/// The Python callback of a request. The request and its running inference share it, so that the garbage collector finds
+/// the one reference to it.
+#[derive(Default)]
+struct CallbackSlot(Mutex<Option<Py<PyAny>>>);
+
+impl CallbackSlot {
+    fn replace(&self, callback: Option<Py<PyAny>>) {
+        let previous = std::mem::replace(&mut *self.lock(), callback);
+        // Dropped without the lock: Python code may run.
+        drop(previous);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the callback, where there is one. What it raises is reported as unraisable, and the inference is none the
+    /// worse.
+    fn call(&self, py: Python<'_>, status: InferStatus, error: Option<&Error>) {
+        let callback = self.lock().as_ref().map(|callback| callback.clone_ref(py));
+        let Some(callback) = callback else { return };
+        let call = || {
+            let error = error.map(|error| exception(py, error)).transpose()?;
+            callback.call1(py, (to_python(py, status)?, error))
+        };
+        if let Err(failure) = call() {
+            tracing::error!("a callback raised {failure}");
+            failure.write_unraisable(py, Some(callback.bind(py)));
+        }
+    }
 }

@@ -108,6 +108,8 @@ pub(crate) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use optimium_tensor::ElementType;
 
     use super::*;
@@ -119,10 +121,10 @@ mod tests {
     #[test]
     fn writers_exclude_everyone_and_readers_only_writers() {
         let (x, y, z) = (tensor(), tensor(), tensor());
-        let first = Lease::take(&[x.clone()], &[y.clone()]).unwrap();
-        drop(Lease::take(&[x.clone()], &[z.clone()]).unwrap());
+        let first = Lease::take(from_ref(&x), from_ref(&y)).unwrap();
+        drop(Lease::take(from_ref(&x), from_ref(&z)).unwrap());
         for (inputs, outputs) in [(&x, &y), (&y, &z), (&z, &x)] {
-            let error = Lease::take(&[inputs.clone()], &[outputs.clone()]).err().expect("a conflict");
+            let error = Lease::take(from_ref(inputs), from_ref(outputs)).err().expect("a conflict");
             assert_eq!(error.kind(), ErrorKind::InvalidOperation);
         }
         drop(first);

@@ -78,7 +78,7 @@ pub(crate) fn current() -> Result<Arc<Runtime>> {
 }
 
 /// The error of use outside the life of the runtime.
-pub(crate) fn not_running() -> Error {
+fn not_running() -> Error {
     Error::new(
         ErrorKind::InvalidState,
         "the runtime is not initialized, or was finalized; call initialize() first",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod operators;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,20 +14,20 @@ use optimium_tensor::{ElementType, Expr, QuantParam, QuantScheme, Tensor, Tensor
 use sha2::{Digest, Sha256};
 
 /// A folder that is removed when it is dropped.
-pub struct Temporary(PathBuf);
+pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
-    pub fn new() -> Temporary {
+    pub(crate) fn new() -> Temporary {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("optimium-container-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Temporary(path)
     }
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -40,7 +42,7 @@ impl Drop for Temporary {
     }
 }
 
-pub fn node(name: &str, op: Operator, inputs: &[ValueId], outputs: &[ValueId]) -> Node {
+pub(crate) fn node(name: &str, op: Operator, inputs: &[ValueId], outputs: &[ValueId]) -> Node {
     Node {
         name: name.into(),
         op,
@@ -49,17 +51,17 @@ pub fn node(name: &str, op: Operator, inputs: &[ValueId], outputs: &[ValueId]) -
     }
 }
 
-pub fn shape(dims: Vec<Expr>) -> Option<TensorShape> {
+pub(crate) fn shape(dims: Vec<Expr>) -> Option<TensorShape> {
     Some(TensorShape::new(dims))
 }
 
 /// Numbers that every machine computes alike.
-pub fn numbers(count: usize) -> Vec<f32> {
+pub(crate) fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| (i as f32 - 7.0) * 0.37).collect()
 }
 
 /// A graph that applies one function to its first input.
-pub fn branch(function: Unary, factor: f32) -> Body {
+pub(crate) fn branch(function: Unary, factor: f32) -> Body {
     let mut graph = Graph::new("branch");
     let x = graph.add_tensor("x", ElementType::F32, shape(vec![Expr::symbol("n"), 4i64.into()]));
     let w = graph.add_constant("w", Tensor::from_slice(&[8, 4], &[factor; 32]).unwrap());
@@ -72,7 +74,7 @@ pub fn branch(function: Unary, factor: f32) -> Body {
     Body { graph: Box::new(graph) }
 }
 
-pub fn conv(activation: Activation) -> Conv {
+pub(crate) fn conv(activation: Activation) -> Conv {
     Conv {
         layout: ImageLayout::ChannelsLast,
         strides: vec![1, 2],
@@ -84,7 +86,7 @@ pub fn conv(activation: Activation) -> Conv {
 }
 
 /// The graph of the golden folder of version 1: never changed.
-pub fn golden() -> Graph {
+pub(crate) fn golden() -> Graph {
     let mut graph = Graph::new("golden");
     let (n, h) = (Expr::symbol("n"), Expr::symbol("h"));
     let x =
@@ -135,7 +137,7 @@ pub fn golden() -> Graph {
 }
 
 /// An error that says where two graphs differ.
-pub fn same(actual: &Graph, expected: &Graph) -> Result<(), String> {
+pub(crate) fn same(actual: &Graph, expected: &Graph) -> Result<(), String> {
     let differ = |what: &str, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
         Err(format!("{}: {what}: {a:?} instead of {b:?}", expected.name))
     };
@@ -154,15 +156,18 @@ pub fn same(actual: &Graph, expected: &Graph) -> Result<(), String> {
         }
     }
     for (a, b) in actual.nodes().iter().zip(expected.nodes()) {
-        let text = |node: &Node| serde_json::to_string(&node.op).unwrap();
-        if (&a.name, &a.inputs, &a.outputs, text(a)) != (&b.name, &b.inputs, &b.outputs, text(b)) {
-            return differ("node", a, b);
-        }
-        for (a, b) in bodies(&a.op).into_iter().zip(bodies(&b.op)) {
-            same(a, b)?;
-        }
+        same_node(a, b)?;
     }
     Ok(())
+}
+
+/// As [`same`], of nodes.
+pub(crate) fn same_node(a: &Node, b: &Node) -> Result<(), String> {
+    let text = |node: &Node| serde_json::to_string(&node.op).unwrap();
+    if (&a.name, &a.inputs, &a.outputs, text(a)) != (&b.name, &b.inputs, &b.outputs, text(b)) {
+        return Err(format!("node: {a:?} instead of {b:?}"));
+    }
+    bodies(&a.op).into_iter().zip(bodies(&b.op)).try_for_each(|(a, b)| same(a, b))
 }
 
 fn bodies(op: &Operator) -> Vec<&Graph> {
@@ -185,7 +190,7 @@ fn same_tensor(a: Option<&Tensor>, b: Option<&Tensor>) -> bool {
 }
 
 /// Copies the files of a folder, without what lies deeper.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -193,12 +198,12 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-pub fn read_json(path: &Path) -> serde_json::Value {
+pub(crate) fn read_json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Makes the manifest agree with the files, as somebody would who wants damage to go unnoticed.
-pub fn reseal(folder: &Path) {
+pub(crate) fn reseal(folder: &Path) {
     let path = folder.join("manifest.json");
     let mut manifest = read_json(&path);
     for file in manifest["files"].as_array_mut().unwrap() {
@@ -211,7 +216,7 @@ pub fn reseal(folder: &Path) {
 }
 
 /// Values that stand for everything that has no node.
-pub fn add_types(graph: &mut Graph) {
+pub(crate) fn add_types(graph: &mut Graph) {
     let tensor = ValueType::Tensor { element_type: ElementType::F16, shape: shape(vec![Expr::symbol("t")]) };
     for (name, value_type) in [
         ("sequence", ValueType::Sequence(Box::new(tensor.clone()))),

@@ -10,7 +10,6 @@ use std::thread::{self, JoinHandle};
 
 use optimium_tensor::{Error, ErrorKind, Result};
 
-use crate::lifecycle;
 use crate::request::Run;
 
 /// Threads that run inferences, and the queue in front of them. Threads start with the first inferences and
@@ -59,7 +58,7 @@ impl Scheduler {
     pub(crate) fn submit(&self, run: Run) -> Result<(), (Run, Error)> {
         let mut state = self.0.lock();
         if state.stopped {
-            return Err((run, lifecycle::not_running()));
+            return Err((run, stopped()));
         }
         if state.idle <= state.queue.len()
             && state.workers.len() < self.0.max_workers
@@ -91,7 +90,7 @@ impl Scheduler {
         drop(state);
         self.0.work.notify_all();
         for run in queued {
-            run.fail(lifecycle::not_running());
+            run.fail(stopped());
         }
         for worker in workers {
             if worker.thread().id() != thread::current().id() {
@@ -145,4 +144,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// The error of an inference that a stopped scheduler was given.
+fn stopped() -> Error {
+    Error::new(
+        ErrorKind::InvalidState,
+        "the runtime that the model was loaded in was finalized, or lived before a fork; load the model again",
+    )
 }
