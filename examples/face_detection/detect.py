@@ -41,7 +41,7 @@ def anchors() -> np.ndarray:
 
 def decode(regressors: np.ndarray, logits: np.ndarray, threshold: float) -> list[Face]:
     """The detections above the threshold, as the model's card describes its outputs."""
-    scores = 1 / (1 + np.exp(-logits.reshape(-1).clip(-100, 100)))
+    scores = 1 / (1 + np.exp(-logits.reshape(-1).clip(-80, 80)))
     faces = []
     for index in np.flatnonzero(scores >= threshold):
         values, centre = regressors[0, index] / SIDE, anchors()[index]

@@ -75,7 +75,8 @@ def test_conversion() -> None:
 
 
 def test_strings() -> None:
-    for data in (["a", "bü"], np.array(["a", "bü"]), np.array(["a", "bü"], object), np.array([b"a", "bü".encode()])):
+    texts = ["a", "bü"]
+    for data in (texts, np.array(texts), np.array(texts, object), np.array([text.encode() for text in texts])):
         tensor = rt.tensor(data)
         assert tensor.type is rt.str_ and tensor.to_numpy().tolist() == ["a", "bü"]
     assert rt.tensor("x", shape=(2,)).to_numpy().tolist() == ["x", "x"]

@@ -50,7 +50,8 @@ fn unreadable_operator(text: &[u8]) -> Option<String> {
 /// # Errors
 /// `Container` where something in the records lies outside of what it speaks of, or the graph is not sound.
 pub(crate) fn decode(file: GraphFile<'_>, weights: &[Arc<Buffer>]) -> Result<Graph> {
-    let schemes: Vec<Arc<QuantScheme>> = file.schemes.into_iter().map(Arc::new).collect();
+    let schemes =
+        file.schemes.iter().map(|record| record.scheme().map(Arc::new)).collect::<Result<Vec<_>>>()?;
     let decoder = Decoder { schemes, weights };
     let mut bodies = Bodies { built: Vec::new(), count: file.graphs.len() };
     bodies.built.resize_with(file.graphs.len(), || None);

@@ -9,7 +9,9 @@ use optimium_tensor::{Error, QuantScheme, Result, Tensor};
 
 use crate::check;
 use crate::hex;
-use crate::records::{ConstantRecord, Data, GraphFile, GraphRecord, NodeRecord, TypeRecord, ValueRecord};
+use crate::records::{
+    ConstantRecord, Data, GraphFile, GraphRecord, NodeRecord, SchemeRecord, TypeRecord, ValueRecord,
+};
 use crate::weights::Layout;
 
 /// Constants of at most so many bytes stand in `graph.json`.
@@ -39,7 +41,7 @@ pub(crate) fn encode(graph: &Graph) -> Result<(GraphFile<'_>, Layout)> {
             outputs: graph.outputs.iter().map(|id| id.index()).collect(),
         });
     }
-    let schemes = encoder.schemes.iter().map(|scheme| QuantScheme::clone(scheme)).collect();
+    let schemes = encoder.schemes.iter().map(|scheme| SchemeRecord::of(scheme)).collect();
     Ok((GraphFile { weights: Vec::new(), schemes, graphs }, encoder.layout))
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use optimium_graph::{Operator, ValueType};
-use optimium_tensor::{ElementType, QuantScheme, TensorShape};
+use optimium_tensor::{ElementType, Error, QuantParam, QuantScheme, Result, TensorShape};
 use serde::{Deserialize, Serialize};
 
 /// The whole file. Graph 0 is the model; the others are bodies of operators.
@@ -13,7 +13,7 @@ pub(crate) struct GraphFile<'a> {
     pub(crate) weights: Vec<WeightsRecord>,
     /// Quantization schemes, by which values and constants name them.
     #[serde(default)]
-    pub(crate) schemes: Vec<QuantScheme>,
+    pub(crate) schemes: Vec<SchemeRecord>,
     /// A body comes after the graph that it is used in.
     pub(crate) graphs: Vec<GraphRecord<'a>>,
 }
@@ -25,6 +25,54 @@ pub(crate) struct WeightsRecord {
     pub(crate) file: String,
     /// SHA-256 of what follows its header, in hexadecimal digits.
     pub(crate) content: String,
+}
+
+/// A quantization scheme, its parameters as two lists.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SchemeRecord {
+    /// The axis of a per-channel scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    axis: Option<usize>,
+    /// One scale, or one a channel.
+    scales: Vec<f32>,
+    /// As many zero points; none where all are zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    zero_points: Vec<i32>,
+}
+
+impl SchemeRecord {
+    /// The record of a scheme.
+    pub(crate) fn of(scheme: &QuantScheme) -> SchemeRecord {
+        let symmetric = scheme.params().iter().all(|param| param.zero_point == 0);
+        let with_zero_points = if symmetric { &[] } else { scheme.params() };
+        SchemeRecord {
+            axis: scheme.axis(),
+            scales: scheme.params().iter().map(|param| param.scale).collect(),
+            zero_points: with_zero_points.iter().map(|param| param.zero_point).collect(),
+        }
+    }
+
+    /// The scheme of the record.
+    ///
+    /// # Errors
+    /// `Container` where the numbers of scales and zero points fit neither each other nor the kind of scheme.
+    pub(crate) fn scheme(&self) -> Result<QuantScheme> {
+        let (scales, zero_points) = (self.scales.len(), self.zero_points.len());
+        if scales == 0 || ![0, scales].contains(&zero_points) || (self.axis.is_none() && scales != 1) {
+            return Err(Error::container(format!(
+                "{scales} scales and {zero_points} zero points are no scheme with axis {:?}",
+                self.axis
+            )));
+        }
+        let zero_point = |index: usize| self.zero_points.get(index).copied().unwrap_or(0);
+        match self.axis {
+            None => Ok(QuantScheme::per_tensor(self.scales[0], zero_point(0))),
+            Some(axis) => {
+                let param = |(index, &scale)| QuantParam { scale, zero_point: zero_point(index) };
+                QuantScheme::per_channel(axis, self.scales.iter().enumerate().map(param).collect())
+            }
+        }
+    }
 }
 
 /// One graph.
@@ -172,6 +220,21 @@ mod tests {
     use optimium_tensor::Expr;
 
     use super::*;
+
+    #[test]
+    fn schemes_survive() {
+        let channels = |zero_point| {
+            let params = (1..4).map(|i| QuantParam { scale: 0.1 * i as f32, zero_point: zero_point * i });
+            QuantScheme::per_channel(2, params.collect()).unwrap()
+        };
+        for scheme in
+            [QuantScheme::per_tensor(0.3, 0), QuantScheme::per_tensor(1e-9, -128), channels(0), channels(7)]
+        {
+            let text = serde_json::to_string(&SchemeRecord::of(&scheme)).unwrap();
+            let read: SchemeRecord = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.scheme().unwrap(), scheme, "{text}");
+        }
+    }
 
     #[test]
     fn types_survive() {

@@ -33,6 +33,7 @@ fn the_operators_of_version_1_open() {
 fn write_the_folders() {
     for (version, graph) in [("v1", golden()), ("v1-operators", operators())] {
         assert!(!folder(version).exists(), "a golden folder is never written anew");
+        std::fs::create_dir_all(folder(version)).unwrap();
         save(&graph, &folder(version)).unwrap();
     }
 }

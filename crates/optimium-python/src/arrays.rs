@@ -14,8 +14,9 @@ use crate::errors::raise;
 struct Nowhere;
 static NOWHERE: Nowhere = Nowhere;
 
-/// A tensor over the memory of `object`, which stays alive with it, read-only where `object` is. `None` where the object
-/// offers no buffer, or one that is not C-contiguous, aligned and of a known element type in native byte order.
+/// A tensor over the memory of `object`, which stays alive with it, read-only where `object` is. `None` where
+/// the object offers no buffer, or one that is not C-contiguous, aligned and of a known element type in
+/// native byte order.
 pub(crate) fn shared_tensor(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let Ok(buffer) = PyUntypedBuffer::get(object) else { return Ok(None) };
     let Some(element_type) = element_type(&buffer) else { return Ok(None) };
@@ -35,7 +36,8 @@ pub(crate) fn shared_tensor(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor
         .map_err(|error| raise(object.py(), error))
 }
 
-/// The element type of a format of the `struct` module; `None` for others, structures and foreign byte orders among them.
+/// The element type of a format of the `struct` module; `None` for others, structures and foreign byte orders
+/// among them.
 fn element_type(buffer: &PyUntypedBuffer) -> Option<ElementType> {
     let format = buffer.format().to_bytes();
     let native: &[u8] = if cfg!(target_endian = "little") { b"@=<" } else { b"@=>!" };

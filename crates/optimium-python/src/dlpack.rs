@@ -111,7 +111,8 @@ struct Export<M> {
 
 /// A capsule over the memory of `tensor`, or of a copy where that is asked for.
 ///
-/// Raises `BufferError` for what cannot be shared: strings, and read-only memory with consumers that know no versions.
+/// Raises `BufferError` for what cannot be shared: strings, and read-only memory with consumers that know no
+/// versions.
 pub(crate) fn export<'py>(
     py: Python<'py>,
     tensor: &Tensor,
@@ -201,8 +202,8 @@ impl<M: Managed> Drop for Loan<M> {
     }
 }
 
-/// A tensor over the memory of an object that speaks DLPack. `None` where that lies on another device, is not contiguous
-/// or aligned, or has elements that the runtime does not know.
+/// A tensor over the memory of an object that speaks DLPack. `None` where that lies on another device, is not
+/// contiguous or aligned, or has elements that the runtime does not know.
 #[pyfunction]
 pub(crate) fn tensor_of_dlpack(object: &Bound<'_, PyAny>) -> PyResult<Option<crate::tensor::PyTensor>> {
     let (device, _): (i32, i32) = object.call_method0("__dlpack_device__")?.extract()?;

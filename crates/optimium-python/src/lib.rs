@@ -1,9 +1,9 @@
 //! The Python module `optimium.runtime._native`: the runtime's classes and functions with Python's types.
 //!
-//! Nothing is decided here. Arguments are converted, the interpreter is let go while the runtime works, and errors
-//! become the exceptions of `optimium.runtime._errors`. What is plain data (enumerations, device and tensor
-//! information) lives in `optimium.runtime._types` and is filled in from here; what needs NumPy itself, beyond the
-//! buffer protocol, lives in `optimium.runtime._arrays`.
+//! Nothing is decided here. Arguments are converted, the interpreter is let go while the runtime works, and
+//! errors become the exceptions of `optimium.runtime._errors`. What is plain data (enumerations, device and
+//! tensor information) lives in `optimium.runtime._types` and is filled in from here; what needs NumPy
+//! itself, beyond the buffer protocol, lives in `optimium.runtime._arrays`.
 
 mod arrays;
 mod devices;

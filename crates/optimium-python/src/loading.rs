@@ -56,8 +56,8 @@ pub(crate) fn load_model(
     detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
 }
 
-/// Converts an .onnx or .tflite file to a model folder. `progress` is called with what is being done and how much of the
-/// whole is done, from 0 to 1; an exception in it ends the conversion.
+/// Converts an .onnx or .tflite file to a model folder. `progress` is called with what is being done and how
+/// much of the whole is done, from 0 to 1; an exception in it ends the conversion.
 #[pyfunction]
 #[pyo3(signature = (source, destination, *, progress=None))]
 pub(crate) fn convert(

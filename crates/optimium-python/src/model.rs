@@ -116,7 +116,8 @@ impl PyModel {
         nth(py, self.0.outputs(), index, "output")
     }
 
-    /// The shape that a tensor gets from inputs of the given shapes: a dict by name, or a sequence in the model's order.
+    /// The shape that a tensor gets from inputs of the given shapes: a dict by name, or a sequence in the
+    /// model's order.
     fn infer_shape(&self, output_name: &str, input_shapes: &Bound<'_, PyAny>) -> PyResult<PyTensorShape> {
         let py = input_shapes.py();
         if let Ok(named) = input_shapes.cast::<PyDict>() {

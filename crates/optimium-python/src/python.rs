@@ -35,8 +35,8 @@ fn module<'py>(
     cell.get_or_try_init(py, || PyModule::import(py, name).map(Bound::unbind)).map(|module| module.bind(py))
 }
 
-/// Does `work` while other Python threads may run. A panic, which is a defect of the runtime, becomes an exception like
-/// any other.
+/// Does `work` while other Python threads may run. A panic, which is a defect of the runtime, becomes an
+/// exception like any other.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
     let result = py.detach(|| {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {

@@ -105,8 +105,8 @@ impl PyInferRequest {
         detached(py, || self.request.infer(inputs.as_tensors(), outputs.as_tensors()))
     }
 
-    /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True where it has
-    /// not ended, and raises the error of one that failed, once.
+    /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True
+    /// where it has not ended, and raises the error of one that failed, once.
     #[pyo3(signature = (timeout=0))]
     fn wait(&self, py: Python<'_>, timeout: Option<i64>) -> PyResult<bool> {
         let timeout = timeout.unwrap_or(0);
@@ -128,8 +128,8 @@ impl PyInferRequest {
         to_python(py, self.request.status())
     }
 
-    /// Sets what is called when an inference ends, with the final state and the exception of a fault (else None), on the
-    /// thread that ran it and before wait() returns. It may use the request. None removes it.
+    /// Sets what is called when an inference ends, with the final state and the exception of a fault (else
+    /// None), on the thread that ran it and before wait() returns. It may use the request. None removes it.
     fn set_callback(&self, callback: Option<Py<PyAny>>) {
         let is_set = callback.is_some();
         self.callback.replace(callback);
@@ -142,7 +142,8 @@ impl PyInferRequest {
         }));
     }
 
-    /// Wishes that the running inference end early: wait() then raises InferCanceledError. Does nothing where none runs.
+    /// Wishes that the running inference end early: wait() then raises InferCanceledError. Does nothing where
+    /// none runs.
     fn cancel(&self) {
         self.request.cancel();
     }
@@ -170,8 +171,8 @@ impl PyInferRequest {
     }
 }
 
-/// The Python callback of a request. The request and its running inference share it, so that the garbage collector finds
-/// the one reference to it.
+/// The Python callback of a request. The request and its running inference share it, so that the garbage
+/// collector finds the one reference to it.
 #[derive(Default)]
 struct CallbackSlot(Mutex<Option<Py<PyAny>>>);
 
@@ -186,8 +187,8 @@ impl CallbackSlot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the callback, where there is one. What it raises is reported as unraisable, and the inference is none the
-    /// worse.
+    /// Calls the callback, where there is one. What it raises is reported as unraisable, and the inference is
+    /// none the worse.
     fn call(&self, py: Python<'_>, status: InferStatus, error: Option<&Error>) {
         let callback = self.lock().as_ref().map(|callback| callback.clone_ref(py));
         let Some(callback) = callback else { return };

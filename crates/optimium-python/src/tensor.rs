@@ -230,8 +230,8 @@ unsafe fn export(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: c_
     }
     let asked_for = |flag: c_int| flags & flag == flag;
     let mut layout = Box::new(Layout::new(tensor));
-    // SAFETY: `view` can be written; the pointers stay valid until the export is released, because the view holds
-    // the tensor and the layout.
+    // SAFETY: `view` can be written; the pointers stay valid until the export is released, because the view
+    // holds the tensor and the layout.
     unsafe {
         (*view).buf = buffer.as_ptr().add(offset).cast::<c_void>();
         (*view).len = tensor.byte_len() as isize;

@@ -36,7 +36,8 @@ impl TensorInfo {
     /// Size of its elements in bytes; 0 for strings, which are not stored inline.
     ///
     /// # Errors
-    /// [`Shape`](optimium_tensor::ErrorKind::Shape) for a dynamic shape, and where the size cannot be represented.
+    /// [`Shape`](optimium_tensor::ErrorKind::Shape) for a dynamic shape, and where the size cannot be
+    /// represented.
     pub fn size(&self) -> Result<usize> {
         let dims = self.shape.as_fixed().ok_or_else(|| {
             Error::shape(format!("the tensor {:?} of shape {} has no fixed size", self.name, self.shape))

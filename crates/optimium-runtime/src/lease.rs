@@ -24,11 +24,12 @@ struct Use {
 static IN_USE: Mutex<Vec<Use>> = Mutex::new(Vec::new());
 
 impl Lease {
-    /// Takes `inputs` for reading and `outputs` for writing. String tensors, which cannot be written, need nothing.
+    /// Takes `inputs` for reading and `outputs` for writing. String tensors, which cannot be written, need
+    /// nothing.
     ///
     /// # Errors
-    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where another inference writes what this one uses, or
-    /// uses what this one writes.
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where another inference writes what this one uses,
+    /// or uses what this one writes.
     pub(crate) fn take(inputs: &[Tensor], outputs: &[Tensor]) -> Result<Lease> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! The runtime: its life, models, and requests.
 //!
-//! [`initialize`] starts the scheduler, [`finalize`] stops it. [`load_model`] opens a model folder (or reads an
-//! ONNX or TFLite file), places it on a device and has the device's backend compile it; the [`Model`] that comes out is
-//! immutable. [`Model::create_request`] makes an [`InferRequest`], which holds what one inference needs:
-//! [`InferRequest::infer`] checks the tensors and hands the inference to the scheduler, [`InferRequest::wait`] collects
-//! its end. Requests of one model run independently of each other.
+//! [`initialize`] starts the scheduler, [`finalize`] stops it. [`load_model`] opens a model folder (or reads
+//! an ONNX or TFLite file), places it on a device and has the device's backend compile it; the [`Model`] that
+//! comes out is immutable. [`Model::create_request`] makes an [`InferRequest`], which holds what one
+//! inference needs: [`InferRequest::infer`] checks the tensors and hands the inference to the scheduler,
+//! [`InferRequest::wait`] collects its end. Requests of one model run independently of each other.
 
 pub mod environment;
 mod info;

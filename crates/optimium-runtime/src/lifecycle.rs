@@ -44,8 +44,8 @@ pub fn finalize() {
     }
 }
 
-/// Starts the runtime afresh in a process that was forked off one where it ran: threads do not survive a fork. Models
-/// that were loaded before it cannot be run in the new process.
+/// Starts the runtime afresh in a process that was forked off one where it ran: threads do not survive a
+/// fork. Models that were loaded before it cannot be run in the new process.
 ///
 /// # Errors
 /// As [`initialize`].

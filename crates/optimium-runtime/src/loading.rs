@@ -17,9 +17,11 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, f32) -> Result<()>;
 /// Loads the model at `path`: a model folder, or an `.onnx` or `.tflite` file, which is converted in memory.
 ///
 /// # Errors
-/// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime; [`Container`](optimium_tensor::ErrorKind::Container) where there is no
-/// model at `path`; [`DeviceNotFound`](optimium_tensor::ErrorKind::DeviceNotFound); what [`LoadOptions::compile_options`] reports;
-/// [`Model`](optimium_tensor::ErrorKind::Model) and [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be run.
+/// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime;
+/// [`Container`](optimium_tensor::ErrorKind::Container) where there is no model at `path`;
+/// [`DeviceNotFound`](optimium_tensor::ErrorKind::DeviceNotFound); what [`LoadOptions::compile_options`]
+/// reports; [`Model`](optimium_tensor::ErrorKind::Model) and
+/// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be run.
 pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
     lifecycle::current()?;
     options.compile_options(None)?;
@@ -31,8 +33,9 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
 /// Converts the `.onnx` or `.tflite` file at `source` to a model folder at `destination`.
 ///
 /// # Errors
-/// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime; [`Container`](optimium_tensor::ErrorKind::Container) where there is no
-/// model at `source` or the folder cannot be written; [`Model`](optimium_tensor::ErrorKind::Model) and
+/// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime;
+/// [`Container`](optimium_tensor::ErrorKind::Container) where there is no model at `source` or the folder
+/// cannot be written; [`Model`](optimium_tensor::ErrorKind::Model) and
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be converted.
 pub fn convert(source: &Path, destination: &Path, progress: Progress<'_>) -> Result<()> {
     lifecycle::current()?;
@@ -47,7 +50,10 @@ pub fn convert(source: &Path, destination: &Path, progress: Progress<'_>) -> Res
 
 fn open(path: &Path, passphrase: Option<&str>) -> Result<Graph> {
     if path.is_dir() {
-        return optimium_container::open(path, passphrase);
+        let mut graph = optimium_container::open(path, passphrase)?;
+        // The folder says what the shapes are; nothing relies on it unless the operators say so too.
+        shapes::infer(&mut graph).map_err(|error| error.context(path.display()))?;
+        return Ok(graph);
     }
     let mut graph = read(path)?;
     prepare(&mut graph).map_err(|error| error.context(path.display()))?;

@@ -136,8 +136,8 @@ impl Model {
     /// tensors show stay symbolic.
     ///
     /// # Errors
-    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for names and numbers of inputs that the
-    /// model does not have; [`Shape`](optimium_tensor::ErrorKind::Shape) for shapes that do not fit.
+    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for names and numbers of inputs that
+    /// the model does not have; [`Shape`](optimium_tensor::ErrorKind::Shape) for shapes that do not fit.
     pub fn infer_shape(&self, name: &str, inputs: &InputShapes<'_>) -> Result<TensorShape> {
         let shapes = self.0.in_order(inputs)?;
         let mut dims = Vec::with_capacity(shapes.len());
@@ -203,7 +203,8 @@ pub(crate) fn check_count(what: &str, expected: usize, given: usize) -> Result<(
 /// The things that are given by name, in the order of `infos`.
 ///
 /// # Errors
-/// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) naming all that is missing and all that is too much.
+/// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) naming all that is missing and all that
+/// is too much.
 pub(crate) fn sort_by_name<T>(what: &str, infos: &[TensorInfo], given: Vec<(&str, T)>) -> Result<Vec<T>> {
     let mut given: HashMap<&str, T> = given.into_iter().collect();
     let mut missing = Vec::new();

@@ -29,7 +29,8 @@ pub struct LoadOptions {
     pub devices: Vec<DeviceId>,
     /// Whether a device that is not there is an error, rather than a reason to use this host's CPU.
     pub strict: bool,
-    /// Whether tensors whose lifetimes do not overlap share memory. Without it intermediate tensors stay readable.
+    /// Whether tensors whose lifetimes do not overlap share memory. Without it intermediate tensors stay
+    /// readable.
     pub memory_optimization: bool,
     /// Whether denormal numbers count as zero.
     pub disable_denormals: bool,
@@ -72,7 +73,8 @@ impl LoadOptions {
     ///
     /// # Errors
     /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for threads or cores that cannot be;
-    /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for schedulers other than [`SchedulerType::Simple`].
+    /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for schedulers other than
+    /// [`SchedulerType::Simple`].
     pub fn compile_options(&self, instruction_set: Option<String>) -> Result<CompileOptions> {
         if self.scheduler_type != SchedulerType::Simple {
             return Err(Error::not_implemented(format!(

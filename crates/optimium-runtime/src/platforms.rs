@@ -7,8 +7,8 @@ use optimium_tensor::{Error, ErrorKind, Result};
 
 use crate::options::LoadOptions;
 
-/// The device for a model, and the backend that serves it: the first of the wanted devices that is there; where none is,
-/// this host's CPU, unless the options are strict.
+/// The device for a model, and the backend that serves it: the first of the wanted devices that is there;
+/// where none is, this host's CPU, unless the options are strict.
 ///
 /// # Errors
 /// [`DeviceNotFound`](ErrorKind::DeviceNotFound) naming what is not there.

@@ -1,9 +1,10 @@
 //! Inference requests: checks before, states during, errors after an inference.
 //!
-//! The states of a request: READY → RUNNING → READY or FAULT. `infer` checks its arguments, hands the inference
-//! to the scheduler and returns. When the inference ends, its tensors are free again, the state becomes final, the
-//! callback is called on the thread that ran the inference, and then `wait` returns. A request stays in FAULT until
-//! the next `infer`, which needs the error to have been reported by `wait` first.
+//! The states of a request: READY → RUNNING → READY or FAULT. `infer` checks its arguments, hands the
+//! inference to the scheduler and returns. When the inference ends, its tensors are free again, the state
+//! becomes final, the callback is called on the thread that ran the inference, and then `wait` returns. A
+//! request stays in FAULT until the next `infer`, which needs the error to have been reported by `wait`
+//! first.
 
 mod checks;
 mod phase;
@@ -46,8 +47,8 @@ struct Inner {
     /// What the backend keeps between inferences; made by the first.
     state: Mutex<Option<Box<dyn ExecutionState>>>,
     bound: Mutex<Option<BoundShapes>>,
-    /// The tensors of the last inference, until the caller is there to release them: releasing foreign memory on a
-    /// worker could wait for its owner.
+    /// The tensors of the last inference, until the caller is there to release them: releasing foreign memory
+    /// on a worker could wait for its owner.
     last: Mutex<Option<(Vec<Tensor>, Vec<Tensor>)>>,
     /// How long the last inference took, in microseconds.
     last_duration: AtomicU64,
@@ -73,11 +74,11 @@ impl InferRequest {
     /// Begins an inference and returns. Everything that can be wrong about the tensors is reported here.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for missing, surplus or unknown tensors, read-only outputs,
-    /// and outputs that share memory with another tensor of the call;
-    /// [`Type`](ErrorKind::Type) and [`Shape`](ErrorKind::Shape) for tensors that are not what the model says;
-    /// [`InvalidOperation`](ErrorKind::InvalidOperation) while the request runs, after a fault that `wait` has not
-    /// reported, and for tensors that another running inference uses;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for missing, surplus or unknown tensors, read-only
+    /// outputs, and outputs that share memory with another tensor of the call; [`Type`](ErrorKind::Type) and
+    /// [`Shape`](ErrorKind::Shape) for tensors that are not what the model says;
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) while the request runs, after a fault that `wait`
+    /// has not reported, and for tensors that another running inference uses;
     /// [`InvalidState`](ErrorKind::InvalidState) after the runtime was finalized.
     pub fn infer(&self, inputs: Tensors<'_>, outputs: Tensors<'_>) -> Result<()> {
         let inner = &self.0;
@@ -105,11 +106,11 @@ impl InferRequest {
         })
     }
 
-    /// Waits for the inference to end, at most `timeout`; `None` and zero wait forever. The result says whether it
-    /// has **not** ended. Where there is none, it returns at once.
+    /// Waits for the inference to end, at most `timeout`; `None` and zero wait forever. The result says
+    /// whether it has **not** ended. Where there is none, it returns at once.
     ///
-    /// `is_interrupted` is asked at least every 50 ms; its yes ends the wait as a timeout does. Within a callback the
-    /// inference that is being reported counts as ended.
+    /// `is_interrupted` is asked at least every 50 ms; its yes ends the wait as a timeout does. Within a
+    /// callback the inference that is being reported counts as ended.
     ///
     /// # Errors
     /// The error of the inference, once.
@@ -143,8 +144,9 @@ impl InferRequest {
         self.0.phase.status()
     }
 
-    /// Sets what is called when an inference ends, with the final state and the error of a fault, on the thread that
-    /// ran it and before `wait` returns to anybody else. It may use the request: ask its state, wait, infer again.
+    /// Sets what is called when an inference ends, with the final state and the error of a fault, on the
+    /// thread that ran it and before `wait` returns to anybody else. It may use the request: ask its state,
+    /// wait, infer again.
     pub fn set_callback(&self, callback: Option<Callback>) {
         self.0.phase.set_callback(callback);
     }
@@ -159,8 +161,8 @@ impl InferRequest {
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that the model does not have;
-    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where the model does not keep intermediate tensors, while the
-    /// request runs, and before it has run.
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where the model does not keep intermediate tensors,
+    /// while the request runs, and before it has run.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let inner = &self.0;
         let model = &inner.model.0;
@@ -201,8 +203,8 @@ impl Inner {
         bound.as_ref().map_or(Ok(()), |bound| bound.check_outputs(&self.model.0.outputs, outputs))
     }
 
-    /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not, since
-    /// nothing could interrupt the wait; pinned ones belong to the threads on their cores.
+    /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not,
+    /// since nothing could interrupt the wait; pinned ones belong to the threads on their cores.
     fn may_run_here(&self, timeout: Option<Duration>) -> bool {
         let is_short =
             u128::from(self.last_duration.load(Ordering::Relaxed)) <= INTERRUPTION_PERIOD.as_micros();

@@ -1,4 +1,5 @@
-//! What may be done before, during and after the life of the runtime. Its own process, since the life is global.
+//! What may be done before, during and after the life of the runtime. Its own process, since the life is
+//! global.
 
 use std::path::Path;
 

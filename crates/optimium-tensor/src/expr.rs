@@ -538,18 +538,19 @@ impl Written {
     }
 
     fn read(&self) -> Expr {
-        let both = |pair: &[Written; 2]| (pair[0].read(), pair[1].read());
-        match self {
-            Written::Number(n) => (*n).into(),
-            Written::Symbol(name) => Expr::symbol(name),
-            Written::Operation(operation) => match operation {
-                Operation::Add(all) => all.iter().fold(Expr::from(0i64), |sum, e| sum + e.read()),
-                Operation::Mul(all) => all.iter().fold(Expr::from(1i64), |product, e| product * e.read()),
-                Operation::Div(pair) => both(pair).0 / both(pair).1,
-                Operation::Mod(pair) => both(pair).0 % both(pair).1,
-                Operation::Min(pair) => both(pair).0.min(both(pair).1),
-                Operation::Max(pair) => both(pair).0.max(both(pair).1),
-            },
+        let operation = match self {
+            Written::Number(n) => return (*n).into(),
+            Written::Symbol(name) => return Expr::symbol(name),
+            Written::Operation(operation) => operation,
+        };
+        let both = |pair: &[Written; 2], apply: fn(Expr, Expr) -> Expr| apply(pair[0].read(), pair[1].read());
+        match operation {
+            Operation::Add(all) => all.iter().fold(Expr::from(0i64), |sum, e| sum + e.read()),
+            Operation::Mul(all) => all.iter().fold(Expr::from(1i64), |product, e| product * e.read()),
+            Operation::Div(pair) => both(pair, |a, b| a / b),
+            Operation::Mod(pair) => both(pair, |a, b| a % b),
+            Operation::Min(pair) => both(pair, Expr::min),
+            Operation::Max(pair) => both(pair, Expr::max),
         }
     }
 }

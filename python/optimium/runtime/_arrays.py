@@ -183,7 +183,7 @@ def _shared(array: np.ndarray[Any, Any], own_type: ElementType, wanted: ElementT
     if not array.dtype.isnative:
         raise InvalidArgumentError("an array in foreign byte order cannot be shared; it has to be copied")
     if not (array.flags.c_contiguous and array.flags.aligned):
-        raise InvalidArgumentError("an array that is not C-contiguous and aligned cannot be shared; it has to be copied")
+        raise InvalidArgumentError("an array has to be C-contiguous and aligned to be shared; this one has to be copied")
     return _native.tensor_of_array(_plain(array), wanted, array.shape, copy=False)
 
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod operators;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,6 +199,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Writes a file. What is there is not truncated first: some file systems flush a file when that happens, which makes
+/// thousands of small changes slow.
+pub(crate) fn overwrite(path: &Path, bytes: impl AsRef<[u8]>) {
+    let mut file = std::fs::File::options().write(true).create(true).truncate(false).open(path).unwrap();
+    file.write_all(bytes.as_ref()).unwrap();
+    file.set_len(bytes.as_ref().len() as u64).unwrap();
+}
+
 pub(crate) fn read_json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
@@ -212,7 +221,7 @@ pub(crate) fn reseal(folder: &Path) {
         let digits = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         file["sha256"] = digits.into();
     }
-    std::fs::write(&path, manifest.to_string()).unwrap();
+    overwrite(&path, manifest.to_string());
 }
 
 /// Values that stand for everything that has no node.

@@ -17,8 +17,8 @@ pub(super) fn in_order(what: &str, infos: &[TensorInfo], given: Tensors<'_>) -> 
     }
 }
 
-/// Checks the element types. A tensor of plain integers stands for a quantized one of the same storage, and the
-/// other way round; it is relabelled.
+/// Checks the element types. A tensor of plain integers stands for a quantized one of the same storage, and
+/// the other way round; it is relabelled.
 pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) -> Result<()> {
     for (info, tensor) in infos.iter().zip(tensors) {
         let (expected, given) = (info.element_type, tensor.element_type());

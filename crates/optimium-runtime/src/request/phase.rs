@@ -119,8 +119,8 @@ impl Phase {
         drop(callback);
     }
 
-    /// Waits for the inference and its callback to end, at most `period`; the result says whether they have. On a
-    /// thread that runs a callback of this request, the inference alone.
+    /// Waits for the inference and its callback to end, at most `period`; the result says whether they have.
+    /// On a thread that runs a callback of this request, the inference alone.
     pub(super) fn wait(&self, period: Duration) -> bool {
         let here = thread::current().id();
         let busy = |state: &mut State| {

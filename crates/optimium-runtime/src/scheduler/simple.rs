@@ -1,7 +1,7 @@
 //! First come, first served, on a bounded number of threads.
 //!
-//! A caller who waits for an inference that no worker has begun can take it back and run it on its own thread,
-//! which saves handing it over and back.
+//! A caller who waits for an inference that no worker has begun can take it back and run it on its own
+//! thread, which saves handing it over and back.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -80,7 +80,8 @@ impl Scheduler {
         state.queue.remove(position)
     }
 
-    /// Fails what is queued, cancels what runs, and waits for the workers, unless it is one of them that calls.
+    /// Fails what is queued, cancels what runs, and waits for the workers, unless it is one of them that
+    /// calls.
     pub(crate) fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;

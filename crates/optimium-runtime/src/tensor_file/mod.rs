@@ -1,7 +1,8 @@
 //! Tensors as files: NumPy's format for paths that end in `.npy`, the runtime's own for all others.
 //!
-//! The own format holds every element type: the eight bytes `OPTENSOR`, the length of a JSON header as a `u32`, the
-//! header `{"type": "F32", "shape": [2, 3]}`, and the elements row by row. Strings stand in the header, as
+//! The own format holds every element type: the eight bytes `OPTENSOR`, the length of a JSON header as a
+//! `u32`, the header `{"type": "F32", "shape": [2, 3]}`, and the elements row by row. Strings stand in the
+//! header, as
 //! `"strings"`. All numbers are little-endian. NumPy's format has no name for some types: BF16 is written as
 //! `uint16`, quantized types as their integers, and strings are refused.
 
@@ -16,8 +17,10 @@ use optimium_tensor::{Error, Result, Tensor};
 /// Writes `tensor` to the file at `path`.
 ///
 /// # Errors
-/// [`Io`](optimium_tensor::ErrorKind::Io) where it cannot be written; [`Type`](optimium_tensor::ErrorKind::Type) for strings in `.npy` files;
-/// [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) while a running inference writes the tensor.
+/// [`Io`](optimium_tensor::ErrorKind::Io) where it cannot be written;
+/// [`Type`](optimium_tensor::ErrorKind::Type) for strings in `.npy` files;
+/// [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) while a running inference writes the
+/// tensor.
 pub fn save(tensor: &Tensor, path: &Path) -> Result<()> {
     let bytes = if is_npy(path) { npy::write(tensor)? } else { own::write(tensor)? };
     fs::write(path, bytes).map_err(|cause| Error::io(path, cause))
@@ -26,8 +29,8 @@ pub fn save(tensor: &Tensor, path: &Path) -> Result<()> {
 /// Reads the tensor in the file at `path`.
 ///
 /// # Errors
-/// [`Io`](optimium_tensor::ErrorKind::Io) where it cannot be read or is not such a file; [`Type`](optimium_tensor::ErrorKind::Type) for element types that
-/// the runtime does not have.
+/// [`Io`](optimium_tensor::ErrorKind::Io) where it cannot be read or is not such a file;
+/// [`Type`](optimium_tensor::ErrorKind::Type) for element types that the runtime does not have.
 pub fn load(path: &Path) -> Result<Tensor> {
     let bytes = fs::read(path).map_err(|cause| Error::io(path, cause))?;
     let read = if is_npy(path) { npy::read(&bytes) } else { own::read(&bytes) };

@@ -12,7 +12,7 @@ import numpy as np
 import optimium.runtime as rt
 
 #: Random integers are small, so that they serve as indices too.
-_LARGEST_RANDOM_INTEGER = 3
+_LARGEST_RANDOM_INTEGER = 1
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
