@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,14 +26,17 @@ def test_the_namespace_is_shared(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_stubs_fit_the_module() -> None:
+def test_stubs_fit_the_module(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
+    root = PACKAGE.parents[1]
+    # mypy finds installed packages by itself, and refuses to be told where they are.
+    search_path = {} if root.name == "site-packages" else {"MYPYPATH": str(root), "PYTHONPATH": str(root)}
     allowlist = Path(__file__).parent / "stubtest_allowlist.txt"
     options = ["--ignore-missing-stub", "--allowlist", str(allowlist), "--ignore-unused-allowlist"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", "optimium.runtime._native", *options],
-        env={"MYPYPATH": str(PACKAGE.parents[1]), "PYTHONPATH": ":".join(filter(None, sys.path))},
-        cwd=PACKAGE.parents[3],
+        env={**os.environ, **search_path},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,
