@@ -54,7 +54,7 @@ def test_run_with_random_inputs() -> None:
 
 
 def test_convert(tmp_path: Path) -> None:
-    done = optimium("convert", path_of("pair"), tmp_path / "pair")
+    done = optimium("convert", path_of("pair"), "-o", tmp_path / "pair")
     assert done.exit_code == 0, done.output
     assert optimium("inspect", tmp_path / "pair").exit_code == 0
 
@@ -68,7 +68,7 @@ def test_devices() -> None:
     "arguments",
     [
         ("inspect", "nonexistent"),
-        ("convert", "nonexistent.onnx", "folder"),
+        ("convert", "nonexistent.onnx", "-o", "folder"),
         ("run", path_of("pair"), "-i", "a.npy"),
         ("run", path_of("pair"), "-i", "a=nonexistent.npy"),
         ("run", path_of("pair"), "--dim", "n"),

@@ -38,7 +38,8 @@ impl BoundPlan {
         let operands = operands(plan, &symbols, &offsets)?;
         let mut steps = Vec::with_capacity(plan.layers.len());
         let mut scratch_each = 0;
-        for (index, (node, layer)) in plan.graph.nodes().iter().zip(&plan.layers).enumerate() {
+        for index in plan.region.nodes.clone() {
+            let (node, layer) = (&plan.graph.nodes()[index], &plan.layers[index]);
             let bound = |ids: &[Option<ValueId>]| -> Vec<Option<Bound>> {
                 ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
             };

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | promote | graph → graph whose element types kernels know | `promote` |
 //! | lower | node → [`Layer`](layer): kernel chosen, weights packed | `lower` |
-//! | plan | layers → [`Plan`](plan): order, lifetimes, views, who may write in place | `plan`, `alias` |
+//! | plan | layers → [`Plan`](plan): regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
 //! | bind | plan + concrete shapes → [`BoundPlan`](bind): steps with offsets, arena laid out | `bind`, `arena` |
 //! | run | bound plan + tensors → results | `execute`, `team`, `memory`, `state` |
 //!
@@ -24,6 +24,7 @@ mod lower;
 mod memory;
 mod plan;
 mod promote;
+mod region;
 mod state;
 mod team;
 

@@ -13,6 +13,7 @@ use crate::alias::{self, Aliases};
 use crate::bind::BoundPlan;
 use crate::layer::Layer;
 use crate::memory::Base;
+use crate::region::{self, Region};
 use crate::state::State;
 use crate::team::Team;
 use crate::{lower, promote};
@@ -46,6 +47,8 @@ pub(crate) struct Lifetime {
 pub(crate) struct Plan {
     pub(crate) graph: Graph,
     pub(crate) layers: Vec<Layer>,
+    /// The nodes that are bound together: so far all of them.
+    pub(crate) region: Region,
     /// For each value its root and its byte offset in it.
     pub(crate) roots: Vec<(ValueId, Expr)>,
     /// For each root where its memory is.
@@ -67,6 +70,7 @@ impl Plan {
         let level = level_of(options)?;
         let graph = separate_outputs(promote::promote(graph)?)?;
         let layers = lower::lower_all(&graph, level)?;
+        let region = region::only(&graph)?;
         let aliases = alias::decide(&graph, &layers, options.memory_optimization);
         let roots: Vec<(ValueId, Expr)> =
             (0..graph.values().len()).map(|index| aliases.root(ValueId::from_index(index))).collect();
@@ -77,6 +81,7 @@ impl Plan {
         Ok(Plan {
             graph,
             layers,
+            region,
             roots,
             places,
             lifetimes,

@@ -50,9 +50,13 @@ def _load(path: Path, **options: Any) -> rt.Model:
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
-    destination: Annotated[Path, typer.Argument(help="The model folder to be written.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The model folder to be written; the model's name by default."),
+    ] = None,
 ) -> None:
     """Converts a model file to a model folder."""
+    destination = source.with_suffix("") if output is None else output
 
     def work() -> None:
         with _progress() as progress:
