@@ -72,7 +72,7 @@ def random_inputs(path: Path, sizes: dict[str, int]) -> dict[str, np.ndarray]:
     inputs = {}
     for name in model.input_names:
         info = model.get_tensor(name)
-        shape = [dim.value if dim.is_const() else sizes.get(str(dim), 1) for dim in info.shape]
+        shape = [dim if isinstance(dim, int) else sizes.get(str(dim), 1) for dim in info.shape]
         dtype = info.type.to_dtype()
         values = random.standard_normal(shape) if np.issubdtype(dtype, np.floating) else random.integers(0, 2, shape)
         inputs[name] = np.ascontiguousarray(values, dtype)
