@@ -23,7 +23,13 @@ pub struct CompileOptions {
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        Self { threads: 1, cores: None, memory_optimization: true, disable_denormals: true, instruction_set: None }
+        Self {
+            threads: 1,
+            cores: None,
+            memory_optimization: true,
+            disable_denormals: true,
+            instruction_set: None,
+        }
     }
 }
 

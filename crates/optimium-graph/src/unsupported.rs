@@ -29,7 +29,8 @@ impl Unsupported {
                 None => groups.push((&item.operation, vec![&item.node])),
             }
         }
-        let mut message = format!("the model {model:?} has {} unsupported operations:", all.len());
+        let plural = if all.len() == 1 { "" } else { "s" };
+        let mut message = format!("the model {model:?} has {} unsupported operation{plural}:", all.len());
         for (operation, nodes) in groups {
             let shown = nodes.iter().take(3).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
             let more = if nodes.len() > 3 { ", …" } else { "" };

@@ -44,12 +44,8 @@ impl BoundPlan {
                 ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
             };
             let (inputs, outputs) = (bound(&node.inputs), bound(&node.outputs));
-            let mut binding = Binding {
-                inputs: &inputs,
-                outputs: &outputs,
-                symbols: &symbols,
-                scratch: scratch_each,
-            };
+            let mut binding =
+                Binding { inputs: &inputs, outputs: &outputs, symbols: &symbols, scratch: scratch_each };
             let step = layer.bind(&mut binding).map_err(|error| error.context(describe(node)))?;
             scratch_each = binding.scratch;
             if !step.is_nothing() {

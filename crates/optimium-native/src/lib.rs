@@ -2,7 +2,7 @@
 //!
 //! | stage | takes → gives | module |
 //! |---|---|---|
-//! | promote | graph → graph whose element types kernels know | `promote` |
+//! | promote | graph → graph whose element types kernels know | `promote`, `decompose` |
 //! | lower | node → [`Layer`](layer): kernel chosen, weights packed | `lower` |
 //! | plan | layers → [`Plan`](plan): regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
 //! | bind | plan + concrete shapes → [`BoundPlan`](bind): steps with offsets, arena laid out | `bind`, `arena` |
@@ -18,6 +18,7 @@
 mod alias;
 mod arena;
 mod bind;
+mod decompose;
 mod execute;
 mod layer;
 mod lower;
@@ -48,7 +49,7 @@ impl Native {
 
 impl Backend for Native {
     fn unsupported(&self, graph: &Graph) -> Vec<Unsupported> {
-        lower::unsupported(graph)
+        promote::promote(graph).map_or_else(|_| Vec::new(), |graph| lower::unsupported(&graph))
     }
 
     fn compile(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Arc<dyn Executable>> {

@@ -11,13 +11,15 @@ use optimium_graph::{Graph, Node, Operator, Value, ValueId, ValueType};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Result};
 
+use crate::decompose::decompose;
 use crate::lower::{NodeView, is_supported_quantized};
 
 /// The graph with conversions where kernels need them.
 ///
 /// # Errors
-/// [`Model`](optimium_tensor::ErrorKind::Model) where the nodes form a cycle.
+/// [`Model`](optimium_tensor::ErrorKind::Model) where the nodes form a cycle; others as [`decompose`].
 pub(crate) fn promote(graph: &Graph) -> Result<Graph> {
+    let graph = &decompose(graph)?;
     let mut promoted = Promotion { graph: graph.clone(), reals: HashMap::new(), nodes: Vec::new() };
     for node in graph.nodes() {
         promoted.node(node.clone());

@@ -22,13 +22,21 @@ struct Entry {
     strings: Option<Vec<String>>,
 }
 
+/// Makes the folder, so that one that cannot be made is known before anything runs.
+///
+/// # Errors
+/// [`Io`](ErrorKind::Io) where it cannot be made.
+pub(crate) fn prepare(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|cause| Error::io(folder, cause))
+}
+
 /// Writes every readable tensor of `state` into `folder`, each to a `.npy` file with a number for a name, and
 /// `index.json`, which says what the files hold. Files of an earlier inference are replaced.
 ///
 /// # Errors
 /// [`Io`](ErrorKind::Io) where the folder cannot be written.
 pub(crate) fn save(folder: &Path, state: &dyn ExecutionState) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|cause| Error::io(folder, cause))?;
+    prepare(folder)?;
     let mut entries = Vec::new();
     for (number, name) in state.intermediate_names().into_iter().enumerate() {
         let tensor = state.intermediate(&name)?;

@@ -6,6 +6,7 @@ use optimium_graph::{Graph, passes, shapes};
 use optimium_native::Native;
 use optimium_tensor::{Error, Result};
 
+use crate::intermediates;
 use crate::lifecycle;
 use crate::model::Model;
 use crate::options::LoadOptions;
@@ -20,12 +21,15 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, f32) -> Result<()>;
 /// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime;
 /// [`Container`](optimium_tensor::ErrorKind::Container) where there is no model at `path`;
 /// [`DeviceNotFound`](optimium_tensor::ErrorKind::DeviceNotFound); what [`LoadOptions::compile_options`]
-/// reports; [`Model`](optimium_tensor::ErrorKind::Model) and
+/// reports; [`Io`](optimium_tensor::ErrorKind::Io) for an `intermediate_save_path` that cannot be made; [`Model`](optimium_tensor::ErrorKind::Model) and
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be run.
 pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
     lifecycle::current()?;
     options.compile_options(None)?;
     let (device, backend) = platforms::place(options)?;
+    if let Some(folder) = &options.intermediate_save_path {
+        intermediates::prepare(folder)?;
+    }
     let graph = open(path, options.passphrase.as_deref())?;
     Model::compile(graph, device, &*backend, options).map_err(|error| error.context(path.display()))
 }

@@ -54,7 +54,9 @@ fn read() -> u32 {
 #[inline]
 fn write(bits: u32) {
     // SAFETY: changes how denormals are treated and nothing else; the guard restores what was.
-    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const bits, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const bits, options(nostack, preserves_flags, readonly))
+    };
 }
 
 #[cfg(test)]

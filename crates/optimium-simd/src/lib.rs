@@ -90,7 +90,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The `LANES` rows of `LANES` elements are readable at `source` and writable at `target`, apart from each
     /// other.
     #[inline(always)]
-    unsafe fn transpose(self, source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
+    unsafe fn transpose(
+        self,
+        source: *const f32,
+        source_stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+    ) {
         for i in 0..Self::LANES {
             for j in 0..Self::LANES {
                 // SAFETY: both lie in their blocks.

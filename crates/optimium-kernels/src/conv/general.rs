@@ -102,6 +102,77 @@ pub fn convolve_general<T: Number>(
     }
 }
 
+/// Computes this part's share of the output positions of `y = transposed convolution(x) + bias`, for `weights`
+/// `[input channels, output channels / groups, kernel…]` and one bias an output channel: the output at
+/// `position · stride - padding + tap · dilation` receives what the tap gives for the input at `position`.
+///
+/// # Panics
+/// As [`convolve_general`].
+pub fn transpose_convolve_general<T: Number>(
+    parameters: &GeneralParameters,
+    x: &[T],
+    input: &GeneralImages,
+    weights: &[T],
+    bias: Option<&[T]>,
+    y: SharedSlice<T>,
+    output: &GeneralImages,
+    part: Part,
+) {
+    // Weights are laid out as those of the convolution from y to x.
+    check(parameters, output, input, weights.len(), None);
+    assert!(bias.is_none_or(|bias| bias.len() >= output.channels), "biases of {} channels", output.channels);
+    assert!(parameters.stride.iter().all(|&stride| stride > 0), "a stride of zero: {parameters:?}");
+    input.check(x.len(), parameters.kernel.len());
+    output.check(y.len(), parameters.kernel.len());
+    let taps: usize = parameters.kernel.iter().product();
+    let (inputs, outputs) = (input.channels / parameters.groups, output.channels / parameters.groups);
+    let positions = output.positions();
+    for index in part.range(output.batch * positions) {
+        let (image, position) = (index / positions, index % positions);
+        let meetings: Vec<Meeting> = (0..taps)
+            .filter_map(|tap| Some((tap, meet_back(parameters, input, output.sizes, position, tap)?)))
+            .collect();
+        let base = image * input.batch_stride;
+        let at = image * output.batch_stride + offset(output, position);
+        for channel in 0..output.channels {
+            let (group, of_group) = (channel / outputs, channel % outputs);
+            let start = bias.map_or(T::default(), |bias| bias[channel]);
+            let sum = meetings.iter().fold(start, |sum, &(tap, offset)| {
+                (group * inputs..(group + 1) * inputs).fold(sum, |sum, i| {
+                    let value = x[base + offset + i * input.channel_stride];
+                    sum.add_product(value, weights[(i * outputs + of_group) * taps + tap])
+                })
+            });
+            let at = at + channel * output.channel_stride;
+            // SAFETY: the element is this part's own, and `slice` checks that it exists.
+            unsafe { y.slice(at..at + 1)[0] = sum };
+        }
+    }
+}
+
+/// Where in an image the input lies whose `tap` meets the output's `position`, if there is one.
+fn meet_back(
+    parameters: &GeneralParameters,
+    input: &GeneralImages,
+    output_sizes: &[usize],
+    mut position: usize,
+    mut tap: usize,
+) -> Option<usize> {
+    let mut offset = 0;
+    for axis in (0..parameters.kernel.len()).rev() {
+        let reach = tap % parameters.kernel[axis] * parameters.dilation[axis];
+        let at = (position % output_sizes[axis] + parameters.padding[axis]).checked_sub(reach)?;
+        let stride = parameters.stride[axis];
+        if !at.is_multiple_of(stride) || at / stride >= input.sizes[axis] {
+            return None;
+        }
+        offset += at / stride * input.strides[axis];
+        position /= output_sizes[axis];
+        tap /= parameters.kernel[axis];
+    }
+    Some(offset)
+}
+
 /// Asserts that the numbers make a convolution.
 fn check(
     parameters: &GeneralParameters,
@@ -169,7 +240,8 @@ mod tests {
 
     /// The images of a channels-last case; `depth` adds a dimension of that size in the middle, of which there
     /// is one position.
-    fn run(case: &Case, three_dimensions: bool, count: usize) -> Vec<f32> {
+    fn run(case: &Case, transposed: bool, three_dimensions: bool, count: usize) -> Vec<f32> {
+        let convolve = if transposed { transpose_convolve_general } else { convolve_general::<f32> };
         let (p, g) = (&case.parameters, &case.geometry);
         let widen = |pair: [usize; 2], middle: usize| {
             if three_dimensions { vec![pair[0], middle, pair[1]] } else { pair.to_vec() }
@@ -199,16 +271,7 @@ mod tests {
         let shared = SharedSlice::new(&mut y);
         for index in 0..count {
             let part = Part { index, count };
-            convolve_general(
-                &parameters,
-                &case.x,
-                &input,
-                &case.weights,
-                Some(&case.bias),
-                shared,
-                &output,
-                part,
-            );
+            convolve(&parameters, &case.x, &input, &case.weights, Some(&case.bias), shared, &output, part);
         }
         y
     }
@@ -223,14 +286,16 @@ mod tests {
         ];
         each_case(cases, |&(groups, stride, dilation, padding)| {
             let case = case(groups, stride, dilation, padding);
-            for three_dimensions in [false, true] {
-                for parts in 1..=3 {
-                    compare(
-                        &run(&case, three_dimensions, parts),
-                        &case.expected(),
-                        Tolerance::dot(case.depth()),
-                    )
-                    .map_err(|e| format!("3 dimensions: {three_dimensions}, {parts} parts: {e}"))?;
+            for (transposed, expected) in [(false, case.expected()), (true, case.expected_transposed())] {
+                for three_dimensions in [false, true] {
+                    for parts in 1..=3 {
+                        let found = run(&case, transposed, three_dimensions, parts);
+                        compare(&found, &expected, Tolerance::dot(case.depth())).map_err(|e| {
+                            format!(
+                                "transposed {transposed}, 3 dimensions {three_dimensions}, {parts} parts: {e}"
+                            )
+                        })?;
+                    }
                 }
             }
             Ok(())

@@ -27,6 +27,6 @@ mod transposed;
 
 pub use choice::{Algorithm, Candidate, candidates, pick};
 pub use convolution::Convolution;
-pub use general::{GeneralImages, GeneralParameters, convolve_general};
+pub use general::{GeneralImages, GeneralParameters, convolve_general, transpose_convolve_general};
 pub use parameters::{Geometry, Parameters};
 pub use transposed::TransposedConvolution;

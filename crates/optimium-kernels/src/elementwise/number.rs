@@ -241,7 +241,8 @@ pub trait Bits: Number {
     fn complement(self) -> Self;
     /// `self << n`; 0 where `n` is negative or not below the width.
     fn shift_left(self, n: Self) -> Self;
-    /// `self >> n`, logical for unsigned types; 0 where `n` is negative or not below the width.
+    /// `self >> n`, logical for unsigned types; where `n` is negative or not below the width 0, and -1 of negative
+    /// numbers.
     fn shift_right(self, n: Self) -> Self;
 }
 
@@ -271,7 +272,9 @@ macro_rules! integer_bits {
             }
             #[inline(always)]
             fn shift_right(self, n: Self) -> Self {
-                u32::try_from(n).ok().and_then(|n| self.checked_shr(n)).unwrap_or(0)
+                #[allow(unused_comparisons, reason = "the macro serves unsigned types too")]
+                let all_sign = if self < 0 { !0 } else { 0 };
+                u32::try_from(n).ok().and_then(|n| self.checked_shr(n)).unwrap_or(all_sign)
             }
         }
     };
@@ -304,6 +307,10 @@ mod tests {
         assert_eq!(
             [1u8.shift_left(7), 1u8.shift_left(8), 0x80u8.shift_right(7), 0x80u8.shift_right(9)],
             [0x80, 0, 1, 0]
+        );
+        assert_eq!(
+            [(-8i8).shift_right(1), (-8i8).shift_right(8), (-8i8).shift_right(-1), 8i8.shift_right(8)],
+            [-4, -1, -1, 0]
         );
         assert_eq!([(-5i32).signum_or_zero(), 0i32.signum_or_zero(), 5i32.signum_or_zero()], [-1, 0, 1]);
     }

@@ -181,7 +181,9 @@ pub(super) fn unary(view: &NodeView, function: Unary) -> Result<Layer> {
     let element_type = view.input_type(0)?;
     let name = function.name().to_lowercase();
     let layer = match function {
-        Unary::Not => Layer::new(name, |b| map_step::<u8, u8>(b, |x, y, part| kernels::logical_not(x, y, part))),
+        Unary::Not => {
+            Layer::new(name, |b| map_step::<u8, u8>(b, |x, y, part| kernels::logical_not(x, y, part)))
+        }
         Unary::BitwiseNot => {
             with_integer!(element_type, T => Layer::new(name, |b| map_step::<T, T>(b, |x, y, part| kernels::bitwise_not(x, y, part))))
         }

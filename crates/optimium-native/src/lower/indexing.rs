@@ -106,6 +106,11 @@ pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
     let axis = view.axis(split.axis)?;
     let sizes = split.sizes.clone();
     let count = view.node.outputs.len().max(1);
+    // Sizes that data decide are those that the model declares for the results.
+    let declared = sizes.is_none() && view.has_input(1);
+    if declared && view.node.outputs.contains(&None) {
+        return Err(Error::not_implemented("sizes that data decide, of parts that nobody wants"));
+    }
     Ok(Layer::new(format!("split axis {axis}"), move |b| {
         let x = b.input(0)?;
         let strides = contiguous_strides(&x.dims);
@@ -117,6 +122,7 @@ pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
                 Some(sizes) => {
                     b.evaluate_size(sizes.get(index).ok_or_else(|| Error::model("too few split sizes"))?)?
                 }
+                None if declared => b.output(index)?.dims[axis],
                 None => equal.min(x.dims[axis] - at),
             };
             let offset = at * strides[axis] as usize;
@@ -399,47 +405,58 @@ fn image_dims(dims: &[usize]) -> Result<[usize; 4]> {
     dims.try_into().map_err(|_| Error::shape(format!("expected an image of four dimensions, found {dims:?}")))
 }
 
-fn check_layout(layout: ImageLayout) -> Result<()> {
-    if layout == ImageLayout::ChannelsLast { Ok(()) } else { Err(Error::not_implemented("channels first")) }
-}
-
 pub(super) fn depth_to_space(view: &NodeView, op: &DepthToSpace) -> Result<Layer> {
     check_bytes(view.output_type(0)?)?;
-    check_layout(op.layout)?;
-    let (size, block, level) = (view.output_type(0)?.size(), op.block, view.level);
-    let order = if op.column_row_depth { BlockOrder::ColumnRowDepth } else { BlockOrder::DepthColumnRow };
+    let (size, op, level) = (view.output_type(0)?.size(), op.clone(), view.level);
     Ok(Layer::new("depth to space", move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
-        let dims = image_dims(&x.dims)?;
-        if block == 0 || dims[3] % (block * block) != 0 {
-            return Err(Error::shape(format!("{} channels do not make blocks of {block}", dims[3])));
+        let (dims, k) = (image_dims(&x.dims)?, op.block);
+        let channels = dims[op.layout.channel_axis(4)];
+        if k == 0 || channels % (k * k) != 0 {
+            return Err(Error::shape(format!("{channels} channels do not make blocks of {k}")));
         }
-        let copy = movement::Transpose::depth_to_space(dims, block, order, size).with_level(level);
-        Ok(Step::parallel(move |memory, part| {
-            copy.run(memory.read(x.operand), memory.write(y.operand), part);
-            Ok(())
-        }))
+        let order = if op.column_row_depth { BlockOrder::ColumnRowDepth } else { BlockOrder::DepthColumnRow };
+        let [n, c, h, w] = dims;
+        let depth = c / (k * k);
+        let copy = match (op.layout, order) {
+            (ImageLayout::ChannelsLast, order) => movement::Transpose::depth_to_space(dims, k, order, size),
+            (_, BlockOrder::DepthColumnRow) => {
+                movement::Transpose::new(&[n, k, k, depth, h, w], &[0, 3, 4, 1, 5, 2], size)
+            }
+            (_, BlockOrder::ColumnRowDepth) => {
+                movement::Transpose::new(&[n, depth, k, k, h, w], &[0, 1, 4, 2, 5, 3], size)
+            }
+        };
+        Ok(transpose_step(copy.with_level(level), x.operand, y.operand))
     }))
 }
 
 pub(super) fn space_to_depth(view: &NodeView, op: &SpaceToDepth) -> Result<Layer> {
     check_bytes(view.output_type(0)?)?;
-    check_layout(op.layout)?;
-    let (size, block, level) = (view.output_type(0)?.size(), op.block, view.level);
+    let (size, k, layout, level) = (view.output_type(0)?.size(), op.block, op.layout, view.level);
     Ok(Layer::new("space to depth", move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         let dims = image_dims(&x.dims)?;
-        if block == 0 || dims[1] % block != 0 || dims[2] % block != 0 {
-            return Err(Error::shape(format!(
-                "{} x {} does not divide into blocks of {block}",
-                dims[1], dims[2]
-            )));
+        let [height, width] = [0, 1].map(|i| dims[layout.spatial_axis(i)]);
+        if k == 0 || height % k != 0 || width % k != 0 {
+            return Err(Error::shape(format!("{height} x {width} does not divide into blocks of {k}")));
         }
-        let order = BlockOrder::DepthColumnRow;
-        let copy = movement::Transpose::space_to_depth(dims, block, order, size).with_level(level);
-        Ok(Step::parallel(move |memory, part| {
-            copy.run(memory.read(x.operand), memory.write(y.operand), part);
-            Ok(())
-        }))
+        let copy = match layout {
+            ImageLayout::ChannelsLast => {
+                movement::Transpose::space_to_depth(dims, k, BlockOrder::DepthColumnRow, size)
+            }
+            ImageLayout::ChannelsFirst => {
+                let split = [dims[0], dims[1], height / k, k, width / k, k];
+                movement::Transpose::new(&split, &[0, 3, 5, 1, 2, 4], size)
+            }
+        };
+        Ok(transpose_step(copy.with_level(level), x.operand, y.operand))
     }))
+}
+
+fn transpose_step(copy: movement::Transpose, x: Operand, y: Operand) -> Step {
+    Step::parallel(move |memory, part| {
+        copy.run(memory.read(x), memory.write(y), part);
+        Ok(())
+    })
 }

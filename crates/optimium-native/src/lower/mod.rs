@@ -8,7 +8,9 @@
 
 mod elementwise;
 mod epilogue;
+mod general_conv;
 mod indexing;
+mod integer_conv;
 mod matrix;
 mod normalization;
 mod pooling;
@@ -49,7 +51,7 @@ pub(crate) fn lower_all(graph: &Graph, level: Level) -> Result<Vec<Layer>> {
     if unsupported.is_empty() { Ok(layers) } else { Err(Unsupported::error(&graph.name, &unsupported)) }
 }
 
-/// What of `graph` no kernel does.
+/// What of `graph`, whose element types kernels know, no kernel does.
 pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
     let reason = |node: &Node| match lower(graph, node, Level::best()) {
         Err(error) if error.kind() == ErrorKind::NotImplemented => Some(error.message().to_owned()),
@@ -76,7 +78,8 @@ fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
         Operator::Clip => elementwise::clip(&view),
         Operator::Where => elementwise::select(&view),
         Operator::Cast(_) => elementwise::cast(&view),
-        Operator::Identity | Operator::Reshape(_) | Operator::Dropout => shaping::copy(&view),
+        Operator::Identity | Operator::Reshape(_) => shaping::copy(&view),
+        Operator::Dropout => shaping::dropout(&view),
         Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => shaping::copy(&view),
         Operator::Transpose(transpose) => shaping::transpose(&view, transpose),
         Operator::Expand(_) => shaping::expand(&view),
@@ -101,6 +104,7 @@ fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
         Operator::SpaceToDepth(op) => indexing::space_to_depth(&view, op),
         Operator::MatMul(matmul) => matrix::matmul(&view, matmul),
         Operator::Gemm(gemm) => matrix::gemm(&view, gemm),
+        Operator::ConvInteger(op) => integer_conv::conv_integer(&view, op),
         Operator::MatMulInteger(_) => quantization::matmul_integer(&view),
         Operator::DynamicQuantizedMatMul(matmul) => quantization::dynamic_matmul(&view, matmul),
         Operator::Conv(conv) => spatial::conv(&view, conv),
@@ -120,14 +124,13 @@ fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
         Operator::InstanceNormalization(norm) => normalization::instance(&view, norm),
         Operator::GroupNormalization(norm) => normalization::group(&view, norm),
         Operator::LpNormalization(norm) => normalization::lp(&view, norm),
+        Operator::LocalResponseNormalization(norm) => normalization::local_response(&view, norm),
         Operator::QuantizeLinear(op) => quantization::quantize(&view, op),
         Operator::DequantizeLinear(op) => quantization::dequantize(&view, op),
         Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(&view),
         Operator::Recurrent(op) => recurrent::recurrent(&view, op),
         Operator::GlobalPool(_)
-        | Operator::ConvInteger(_)
         | Operator::Einsum(_)
-        | Operator::LocalResponseNormalization(_)
         | Operator::NonZero
         | Operator::Requantize
         | Operator::If(_)

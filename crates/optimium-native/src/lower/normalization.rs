@@ -2,9 +2,9 @@
 
 use optimium_graph::ops::{
     BatchNormalization, GroupNormalization, ImageLayout, InstanceNormalization, LayerNormalization,
-    LpNormalization, RmsNormalization, Softmax,
+    LocalResponseNormalization, LpNormalization, RmsNormalization, Softmax,
 };
-use optimium_kernels::normalization::{self as kernels, GroupNorm, RowNorm, RowStatistic};
+use optimium_kernels::normalization::{self as kernels, GroupNorm, LocalResponse, RowNorm, RowStatistic};
 use optimium_kernels::softmax::{self, softmax_axis};
 use optimium_tensor::{ElementType, Error, Result};
 
@@ -49,9 +49,6 @@ pub(super) fn softmax(view: &NodeView, op: &Softmax) -> Result<Layer> {
 }
 
 pub(super) fn layer(view: &NodeView, op: &LayerNormalization) -> Result<Layer> {
-    if view.node.output(1).is_some() || view.node.output(2).is_some() {
-        return Err(Error::not_implemented("mean and deviation as outputs"));
-    }
     rows(view, op.axis, op.epsilon, RowStatistic::MeanAndVariance)
 }
 
@@ -68,6 +65,7 @@ fn rows(view: &NodeView, axis: i64, epsilon: f32, statistic: RowStatistic) -> Re
         let columns: usize = x.dims[axis..].iter().product();
         let rows: usize = x.dims[..axis].iter().product();
         let (scale, bias) = (columns_of(b, 1, columns)?, columns_of(b, 2, columns)?);
+        let statistics = [b.optional_output(1), b.optional_output(2)];
         let (x, y) = (x.operand, y.operand);
         Ok(Step::parallel(move |memory, part| {
             let read =
@@ -75,6 +73,12 @@ fn rows(view: &NodeView, axis: i64, epsilon: f32, statistic: RowStatistic) -> Re
             let norm = RowNorm { statistic, scale: read(&scale), bias: read(&bias), epsilon };
             let out = memory.write::<f32>(y);
             let from = source::<f32, f32>(memory, x, y, out);
+            // Before the rows are normalized, perhaps in place.
+            if statistics.iter().any(Option::is_some) {
+                let [mean, inverse] = [&statistics[0], &statistics[1]]
+                    .map(|bound| bound.as_ref().map(|bound| memory.write::<f32>(bound.operand)));
+                kernels::row_statistics(from, [rows, columns], epsilon, mean, inverse, part);
+            }
             kernels::normalize_rows(level, norm, from, None, [rows, columns], out, part);
             Ok(())
         }))
@@ -162,6 +166,27 @@ fn groups(view: &NodeView, groups: Option<usize>, layout: ImageLayout, epsilon: 
         }))
     })
     .in_place(&[0]))
+}
+
+pub(super) fn local_response(view: &NodeView, op: &LocalResponseNormalization) -> Result<Layer> {
+    check_f32(view)?;
+    if op.size == 0 {
+        return Err(Error::model("a size of zero"));
+    }
+    let norm = LocalResponse { size: op.size, alpha: op.alpha, beta: op.beta, bias: op.bias };
+    let layout = op.layout;
+    Ok(Layer::new("local response norm", move |b| {
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        if x.dims.len() < 2 {
+            return Err(Error::shape(format!("expected a batch of channels, found {:?}", x.dims)));
+        }
+        let sizes = around(&x.dims, layout.channel_axis(x.dims.len()));
+        Ok(Step::parallel(move |memory, part| {
+            let (from, to) = (memory.read(x.operand), memory.write(y.operand));
+            kernels::local_response_norm(norm, from, sizes, to, part);
+            Ok(())
+        }))
+    }))
 }
 
 pub(super) fn lp(view: &NodeView, op: &LpNormalization) -> Result<Layer> {

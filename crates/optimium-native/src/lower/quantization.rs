@@ -311,7 +311,7 @@ fn check_zero_points(zero: Option<&Bound>, rows: usize) -> Result<()> {
 }
 
 /// Zero points as integers; one zero where there are none.
-fn zero_points(memory: &Memory, zero: Option<&Bound>, signed: bool) -> Vec<i32> {
+pub(super) fn zero_points(memory: &Memory, zero: Option<&Bound>, signed: bool) -> Vec<i32> {
     let Some(zero) = zero else { return vec![0] };
     let value = |&byte: &u8| if signed { i32::from(byte as i8) } else { i32::from(byte) };
     memory.read::<u8>(zero.operand).iter().map(value).collect()

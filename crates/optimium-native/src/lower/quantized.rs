@@ -11,7 +11,7 @@ use optimium_kernels::quantized::{
     self as kernels, Activations, Dequantize, LookupTable, Output, PackedMatrix, PoolWindow, Quantization,
     QuantizedConvolution, QuantizedDepthwise, QuantizedResidual, Requantize, Rows, Weights,
 };
-use optimium_tensor::{ElementType, Error, Result};
+use optimium_tensor::{ElementType, Error, Result, Tensor};
 
 use super::epilogue::kernel_activation;
 use super::matrix::Batch;
@@ -40,9 +40,14 @@ pub(super) fn lower(view: &NodeView) -> Result<Layer> {
     }
 }
 
-/// Whether [`lower`] has a kernel for the node; otherwise it is computed in reals.
+/// Whether [`lower`] has a kernel for the node; otherwise it is computed in reals. Nothing is packed to find out.
 pub(crate) fn is_supported(view: &NodeView) -> bool {
-    lower(view).is_ok()
+    match &view.node.op {
+        Operator::Conv(op) => ConvForm::of(view, op).is_ok(),
+        Operator::MatMul(op) => MatMulForm::of(view, op).is_ok(),
+        Operator::Activation { function } => table_ends(view, *function).is_ok(),
+        _ => lower(view).is_ok(),
+    }
 }
 
 fn value<'a>(view: &NodeView<'a>, index: usize) -> Result<&'a Value> {
@@ -231,20 +236,39 @@ enum Kernel {
     Depthwise(QuantizedDepthwise),
 }
 
-fn conv(view: &NodeView, op: &Conv) -> Result<Layer> {
-    let tensor = view.constant(1).ok_or_else(|| Error::not_implemented("weights that are computed"))?;
-    let dims = tensor.dims().to_vec();
-    if op.layout != ImageLayout::ChannelsLast || dims.len() != 4 || op.fusion.residual_after_activation {
-        return Err(Error::not_implemented("this form of a quantized convolution"));
+/// A convolution that there is a kernel for.
+struct ConvForm<'a> {
+    tensor: &'a Tensor,
+    x: Quantization,
+    signed: bool,
+    parameters: Parameters,
+    finish: Finish,
+    zero_points: Vec<i32>,
+}
+
+impl<'a> ConvForm<'a> {
+    fn of(view: &NodeView<'a>, op: &Conv) -> Result<ConvForm<'a>> {
+        let tensor = view.constant(1).ok_or_else(|| Error::not_implemented("weights that are computed"))?;
+        let dims = tensor.dims();
+        if op.layout != ImageLayout::ChannelsLast || dims.len() != 4 || op.fusion.residual_after_activation {
+            return Err(Error::not_implemented("this form of a quantized convolution"));
+        }
+        let weights = value(view, 1)?;
+        let channels = [dims[1] * op.groups, dims[0]];
+        Ok(ConvForm {
+            tensor,
+            x: quantization(value(view, 0)?)?,
+            signed: is_signed(weights)?,
+            parameters: convolution_parameters(dims, channels, &op.strides, &op.dilations, op.groups)?,
+            finish: Finish::of(view, dims[0], op.fusion.activation)?,
+            zero_points: per_column(weights, dims[0], |param| param.zero_point)?,
+        })
     }
-    let x = quantization(value(view, 0)?)?;
-    let weights = value(view, 1)?;
-    let (signed, level) = (is_signed(weights)?, view.level);
-    let parameters =
-        convolution_parameters(&dims, [dims[1] * op.groups, dims[0]], &op.strides, &op.dilations, op.groups)?;
-    let finish = Finish::of(view, dims[0], op.fusion.activation)?;
-    let zero_points = per_column(weights, dims[0], |param| param.zero_point)?;
-    let data = tensor.read_bytes()?;
+}
+
+fn conv(view: &NodeView, op: &Conv) -> Result<Layer> {
+    let ConvForm { tensor, x, signed, parameters, finish, zero_points } = ConvForm::of(view, op)?;
+    let (data, level) = (tensor.read_bytes()?, view.level);
     let depthwise = parameters.groups > 1
         && parameters.groups == parameters.input_channels
         && parameters.output_channels == parameters.groups;
@@ -289,23 +313,46 @@ fn geometry_of(b: &Binding, op: &Conv, parameters: &Parameters) -> Result<Geomet
     convolution_geometry(&x, &y, parameters, &begin)
 }
 
-fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
-    let tensor = view.constant(1).ok_or_else(|| Error::not_implemented("a right matrix that is computed"))?;
-    let &[rows, columns] = tensor.dims() else {
-        return Err(Error::not_implemented("a batch of right matrices"));
-    };
-    if op.transpose_a || op.alpha != 1.0 || op.fusion.residual_after_activation {
-        return Err(Error::not_implemented("this form of a quantized product"));
+/// A matrix product that there is a kernel for.
+struct MatMulForm<'a> {
+    tensor: &'a Tensor,
+    x: Quantization,
+    signed: bool,
+    k: usize,
+    n: usize,
+    finish: Finish,
+    zero_points: Vec<i32>,
+}
+
+impl<'a> MatMulForm<'a> {
+    fn of(view: &NodeView<'a>, op: &MatMul) -> Result<MatMulForm<'a>> {
+        let computed = || Error::not_implemented("a right matrix that is computed");
+        let tensor = view.constant(1).ok_or_else(computed)?;
+        let &[rows, columns] = tensor.dims() else {
+            return Err(Error::not_implemented("a batch of right matrices"));
+        };
+        if op.transpose_a || op.alpha != 1.0 || op.fusion.residual_after_activation {
+            return Err(Error::not_implemented("this form of a quantized product"));
+        }
+        let (k, n) = if op.transpose_b { (columns, rows) } else { (rows, columns) };
+        let weights = value(view, 1)?;
+        Ok(MatMulForm {
+            tensor,
+            x: quantization(value(view, 0)?)?,
+            signed: is_signed(weights)?,
+            k,
+            n,
+            finish: Finish::of(view, n, op.fusion.activation)?,
+            zero_points: per_column(weights, n, |param| param.zero_point)?,
+        })
     }
-    let (k, n) = if op.transpose_b { (columns, rows) } else { (rows, columns) };
+}
+
+fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
+    let MatMulForm { tensor, x, signed, k, n, finish, zero_points } = MatMulForm::of(view, op)?;
     let (row_stride, column_stride) = if op.transpose_b { (1, k) } else { (n, 1) };
-    let x = quantization(value(view, 0)?)?;
-    let weights = value(view, 1)?;
-    let finish = Finish::of(view, n, op.fusion.activation)?;
-    let zero_point = per_column(weights, n, |param| param.zero_point)?;
     let data = tensor.read_bytes()?;
-    let signed = is_signed(weights)?;
-    let packed = Weights { data: &data, k, n, row_stride, column_stride, signed, zero_point: &zero_point };
+    let packed = Weights { data: &data, k, n, row_stride, column_stride, signed, zero_point: &zero_points };
     let (packed, level) = (Arc::new(PackedMatrix::new(view.level, &packed)), view.level);
     Ok(Layer::new(format!("quantized gemm{}", finish.describe()), move |b| {
         let a = b.input(0)?;
@@ -352,11 +399,16 @@ fn binary(view: &NodeView, function: Binary) -> Result<Layer> {
     }))
 }
 
-fn activation(view: &NodeView, function: Activation) -> Result<Layer> {
-    let (x, y) = (quantization(value(view, 0)?)?, quantization(result(view)?)?);
+/// The quantizations that a table for the function goes between.
+fn table_ends(view: &NodeView, function: Activation) -> Result<(Quantization, Quantization)> {
     if function == Activation::PRelu {
         return Err(Error::not_implemented("quantized PRelu"));
     }
+    Ok((quantization(value(view, 0)?)?, quantization(result(view)?)?))
+}
+
+fn activation(view: &NodeView, function: Activation) -> Result<Layer> {
+    let (x, y) = table_ends(view, function)?;
     let kernel = kernel_activation(function);
     let table =
         Arc::new(LookupTable::new(x, y, |real| optimium_kernels::activation::apply_scalar(kernel, real)));

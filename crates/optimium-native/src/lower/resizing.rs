@@ -1,11 +1,16 @@
 //! Resampling.
 
+use std::sync::Arc;
+
 use optimium_graph::ops::{CoordinateMode, NearestMode, Resize, ResizeMode};
+use optimium_kernels::Part;
 use optimium_kernels::resize::{self, Coordinates, Mode, ResizeOptions};
+use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
 use super::view::{NodeView, normalize_axis, unsupported_type};
-use crate::layer::{Layer, Step};
+use crate::layer::{Binding, Bound, Layer, Step};
+use crate::memory::{Memory, Operand};
 
 fn options(op: &Resize) -> ResizeOptions {
     let (mode, nearest_mode, cubic_coefficient) = match op.mode {
@@ -41,12 +46,6 @@ fn options(op: &Resize) -> ResizeOptions {
     }
 }
 
-/// The scale of each axis, where the model gives scales; otherwise they follow from the sizes.
-fn given_scales(view: &NodeView, op: &Resize, rank: usize) -> Result<Option<Vec<f32>>> {
-    let Some(scales) = view.floats(2)?.filter(|scales| !scales.is_empty()) else { return Ok(None) };
-    spread(&scales, op, rank, 1.0).map(Some)
-}
-
 /// Values for some axes as values for all.
 fn spread(values: &[f32], op: &Resize, rank: usize, missing: f32) -> Result<Vec<f32>> {
     let mut all = vec![missing; rank];
@@ -62,42 +61,126 @@ fn spread(values: &[f32], op: &Resize, rank: usize, missing: f32) -> Result<Vec<
     Ok(all)
 }
 
-fn regions(view: &NodeView, op: &Resize, rank: usize) -> Result<Option<Vec<(f32, f32)>>> {
-    if op.coordinates != CoordinateMode::TfCropAndResize {
-        return Ok(None);
+/// Numbers that the model gives, or data.
+#[derive(Clone)]
+enum Numbers {
+    None,
+    Known(Arc<[f32]>),
+    Input(usize),
+}
+
+impl Numbers {
+    fn of(view: &NodeView, index: usize) -> Result<Numbers> {
+        Ok(match view.floats(index)? {
+            Some(values) if values.is_empty() => Numbers::None,
+            Some(values) => Numbers::Known(values),
+            None if view.has_input(index) => Numbers::Input(index),
+            None => Numbers::None,
+        })
     }
-    let roi = view.floats(1)?.ok_or_else(|| Error::not_implemented("a region that data decide"))?;
-    let (begin, end) = roi.split_at(roi.len() / 2);
-    let (begin, end) = (spread(begin, op, rank, 0.0)?, spread(end, op, rank, 1.0)?);
-    Ok(Some(begin.into_iter().zip(end).collect()))
+
+    fn bind(&self, b: &Binding) -> Result<BoundNumbers> {
+        Ok(match self {
+            Numbers::None => BoundNumbers::Known([].into()),
+            Numbers::Known(values) => BoundNumbers::Known(values.clone()),
+            Numbers::Input(index) => BoundNumbers::Input(b.input(*index)?.operand),
+        })
+    }
+}
+
+/// The same with their place.
+enum BoundNumbers {
+    Known(Arc<[f32]>),
+    Input(Operand),
+}
+
+impl BoundNumbers {
+    fn read<'a>(&'a self, memory: Option<&Memory<'a>>) -> Option<&'a [f32]> {
+        match self {
+            BoundNumbers::Known(values) => Some(values),
+            BoundNumbers::Input(operand) => memory.map(|memory| memory.read(*operand)),
+        }
+    }
+}
+
+/// What is resized to what.
+struct Request {
+    level: Level,
+    op: Resize,
+    x: Bound,
+    y: Bound,
+    scales: BoundNumbers,
+    regions: BoundNumbers,
+}
+
+impl Request {
+    /// The tables, or none where their numbers are not known before `memory` is.
+    fn tables(&self, memory: Option<&Memory>) -> Result<Option<resize::Resize>> {
+        let (Some(scales), Some(regions)) = (self.scales.read(memory), self.regions.read(memory)) else {
+            return Ok(None);
+        };
+        let (x, y, rank) = (&self.x.dims, &self.y.dims, self.x.dims.len());
+        let scales = if scales.is_empty() {
+            (0..rank).map(|axis| y[axis] as f32 / x[axis].max(1) as f32).collect()
+        } else {
+            spread(scales, &self.op, rank, 1.0)?
+        };
+        if scales.iter().any(|scale| !scale.is_finite() || *scale < 0.0) {
+            return Err(Error::infer(format!("impossible scales {scales:?}")));
+        }
+        let regions = if self.op.coordinates == CoordinateMode::TfCropAndResize {
+            let (begin, end) = regions.split_at(regions.len() / 2);
+            let (begin, end) = (spread(begin, &self.op, rank, 0.0)?, spread(end, &self.op, rank, 1.0)?);
+            Some(begin.into_iter().zip(end).collect::<Vec<_>>())
+        } else {
+            None
+        };
+        let options = options(&self.op);
+        Ok(Some(resize::Resize::new(self.level, &options, x, y, &scales, regions.as_deref())))
+    }
 }
 
 pub(super) fn resize(view: &NodeView, op: &Resize) -> Result<Layer> {
     let rank = view.input_shape(0)?.rank();
-    let (options, scales, regions) = (options(op), given_scales(view, op, rank)?, regions(view, op, rank)?);
-    let (level, element_type) = (view.level, view.input_type(0)?);
-    let size = element_type.size();
-    let nearest = options.mode == Mode::Nearest;
-    if size == 0 || !(nearest || element_type.storage() == ElementType::F32) {
+    let (scales, regions) = (Numbers::of(view, 2)?, Numbers::of(view, 1)?);
+    let crops = op.coordinates == CoordinateMode::TfCropAndResize;
+    let regions = if crops { regions } else { Numbers::None };
+    if crops && matches!(regions, Numbers::None) {
+        return Err(Error::model("the region of interest is missing"));
+    }
+    let (level, op, element_type) = (view.level, op.clone(), view.input_type(0)?);
+    let (size, mode) = (element_type.size(), options(&op).mode);
+    if size == 0 || !(mode == Mode::Nearest || element_type.storage() == ElementType::F32) {
         return Err(unsupported_type(element_type));
     }
-    Ok(Layer::new(format!("resize {:?}", options.mode).to_lowercase(), move |b| {
+    Ok(Layer::new(format!("resize {mode:?}").to_lowercase(), move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         if (0..rank).any(|axis| x.dims[axis] == 0 && y.dims[axis] > 0) {
             return Err(Error::shape(format!("an empty axis of {:?} cannot grow to {:?}", x.dims, y.dims)));
         }
-        let of_sizes = || (0..rank).map(|axis| y.dims[axis] as f32 / x.dims[axis].max(1) as f32).collect();
-        let scales = scales.clone().unwrap_or_else(of_sizes);
-        let resize = resize::Resize::new(level, &options, &x.dims, &y.dims, &scales, regions.as_deref());
         let float = element_type.storage() == ElementType::F32;
-        let outside = if float { options.extrapolation_value.to_ne_bytes().to_vec() } else { vec![0; size] };
-        Ok(Step::parallel(move |memory, part| {
-            if nearest {
-                resize.run_bytes(memory.read(x.operand), &outside, size, memory.write(y.operand), part);
+        let outside = if float { op.extrapolation_value.to_ne_bytes().to_vec() } else { vec![0; size] };
+        let run = move |resize: &resize::Resize, [x, y]: [Operand; 2], memory: &Memory, part: Part| {
+            if mode == Mode::Nearest {
+                resize.run_bytes(memory.read(x), &outside, size, memory.write(y), part);
             } else {
-                resize.run(memory.read(x.operand), memory.write(y.operand), part);
+                resize.run(memory.read(x), memory.write(y), part);
             }
-            Ok(())
-        }))
+        };
+        let operands = [x.operand, y.operand];
+        let (scales, regions) = (scales.bind(b)?, regions.bind(b)?);
+        let request = Request { level, op: op.clone(), x, y, scales, regions };
+        Ok(match request.tables(None)? {
+            Some(tables) => Step::parallel(move |memory, part| {
+                run(&tables, operands, memory, part);
+                Ok(())
+            }),
+            None => Step::parallel(move |memory, part| {
+                let tables = request.tables(Some(memory))?;
+                let tables = tables.ok_or_else(|| Error::infer("the scales are not known"))?;
+                run(&tables, operands, memory, part);
+                Ok(())
+            }),
+        })
     }))
 }

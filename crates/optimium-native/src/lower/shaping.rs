@@ -27,6 +27,25 @@ pub(super) fn copy(view: &NodeView) -> Result<Layer> {
     }))
 }
 
+/// At inference nothing is dropped: the result is the input, the mask all true.
+pub(super) fn dropout(view: &NodeView) -> Result<Layer> {
+    check_bytes(view.input_type(0)?)?;
+    Ok(Layer::new("copy", |b| {
+        let (x, y, mask) = (b.input(0)?, b.optional_output(0), b.optional_output(1));
+        let copy = StridedCopy::new(&[x.operand.bytes], &[1], &[1], 1);
+        let fill = StridedCopy::expand(&[], &[mask.as_ref().map_or(0, |mask| mask.len())], 1);
+        Ok(Step::parallel(move |memory, part| {
+            if let Some(y) = &y {
+                copy.run(memory.read(x.operand), 0, memory.write(y.operand), 0, part);
+            }
+            if let Some(mask) = &mask {
+                fill.run(&[1u8], 0, memory.write(mask.operand), 0, part);
+            }
+            Ok(())
+        }))
+    }))
+}
+
 /// Refuses types whose elements are not bytes in a row.
 pub(super) fn check_bytes(element_type: ElementType) -> Result<()> {
     if element_type.size() == 0 { Err(unsupported_type(element_type)) } else { Ok(()) }

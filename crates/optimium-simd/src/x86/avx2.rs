@@ -116,7 +116,13 @@ impl Simd for Avx2 {
         proven!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
     }
     #[inline(always)]
-    unsafe fn transpose(self, source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
+    unsafe fn transpose(
+        self,
+        source: *const f32,
+        source_stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+    ) {
         let mut rows = [self.splat(0.0); 8];
         for (i, row) in rows.iter_mut().enumerate() {
             // SAFETY: the caller promises eight rows of eight elements.

@@ -1,5 +1,7 @@
 //! Operators in terms of permuted axes.
 
+use optimium_tensor::ElementType;
+
 use super::super::editor::Editor;
 use super::super::permutation::{channels_last, inverse, permuted};
 use crate::ops::{CoordinateMode, CumSum, Expand, ImageLayout, Pad, Reduce, Reshape, Resize, Slice, Tile};
@@ -16,7 +18,6 @@ pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Ope
     let permutation = channels_last(rank);
     let moved = inverse(&permutation);
     let axis = |axis: i64| Some(moved[place(axis, rank)?] as i64);
-    let last = ImageLayout::ChannelsLast;
     let mut op = editor.op(node).clone();
     match &mut op {
         Operator::Unary { .. }
@@ -59,12 +60,11 @@ pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Ope
         Operator::DequantizeLinear(dequantize) if dequantize.block_size == 0 => {
             dequantize.axis = axis(dequantize.axis).unwrap_or(1);
         }
-        Operator::Conv(conv) => conv.layout = last,
-        Operator::ConvTranspose(conv) => conv.layout = last,
-        Operator::ConvInteger(integer) => integer.conv.layout = last,
-        Operator::MaxPool(pool) => pool.window.layout = last,
-        Operator::AveragePool(pool) => pool.window.layout = last,
-        Operator::LpPool(pool) => pool.window.layout = last,
+        Operator::Conv(conv) => to_last(&mut conv.layout)?,
+        Operator::ConvTranspose(conv) => to_last(&mut conv.layout)?,
+        Operator::ConvInteger(integer) => to_last(&mut integer.conv.layout)?,
+        Operator::MaxPool(pool) if pools_channels_last(editor, node) => to_last(&mut pool.window.layout)?,
+        Operator::AveragePool(pool) if pools_channels_last(editor, node) => to_last(&mut pool.window.layout)?,
         Operator::BatchNormalization(norm) => to_last(&mut norm.layout)?,
         Operator::InstanceNormalization(norm) => to_last(&mut norm.layout)?,
         Operator::GroupNormalization(norm) => to_last(&mut norm.layout)?,
@@ -76,6 +76,16 @@ pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Ope
     Some(op)
 }
 
+/// Whether a pool has a kernel for channels last: over one or two dimensions, without indices (which count elements in
+/// the order of the model), and not of double precision.
+pub(super) fn pools_channels_last(editor: &Editor, node: NodeId) -> bool {
+    let x = editor.input(node, 0);
+    x.and_then(|x| editor.rank(x)).is_some_and(|rank| (3..=4).contains(&rank))
+        && x.and_then(|x| editor.element_type(x)) != Some(ElementType::F64)
+        && editor.node(node).output(1).is_none()
+}
+
+/// Marks that channels are last now; `None` where they were before.
 fn to_last(layout: &mut ImageLayout) -> Option<()> {
     (std::mem::replace(layout, ImageLayout::ChannelsLast) == ImageLayout::ChannelsFirst).then_some(())
 }

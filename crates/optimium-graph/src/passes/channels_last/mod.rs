@@ -165,8 +165,11 @@ fn cost(editor: &Editor, value: ValueId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Builder, same_operators, simplified};
-    use crate::ops::{Activation, Binary, Concat, Reduction, Unary};
+    use super::super::testing::{Builder, expect_simplified, plain_conv, same_operators, simplified};
+    use crate::ops::{
+        Activation, AveragePool, Binary, Concat, Conv, ConvTranspose, Fusion, ImageLayout, LpPool, MaxPool,
+        Padding, PoolWindow, Reduction, Unary,
+    };
     use crate::{Operator, ValueId};
     use optimium_testing::each_case;
 
@@ -292,5 +295,85 @@ mod tests {
                 &["Transpose", "Conv", "Reshape", "MatMul"],
             ),
         ]);
+    }
+
+    fn window(dimensions: usize) -> PoolWindow {
+        PoolWindow {
+            layout: ImageLayout::ChannelsFirst,
+            kernel: vec![2; dimensions],
+            strides: vec![1; dimensions],
+            dilations: vec![1; dimensions],
+            padding: Padding::Valid,
+            ceil_mode: false,
+        }
+    }
+
+    fn transposed_line() -> Operator {
+        Operator::ConvTranspose(ConvTranspose {
+            layout: ImageLayout::ChannelsFirst,
+            strides: vec![1],
+            dilations: vec![1],
+            groups: 1,
+            padding: Padding::Valid,
+            output_padding: vec![0],
+            output_shape: None,
+            fusion: Fusion::default(),
+        })
+    }
+
+    #[test]
+    fn operators_are_moved_once_whatever_axes_have_size_one() {
+        type Case = (&'static [usize], &'static [usize], Operator, &'static [&'static str]);
+        let line = Conv { strides: vec![1], dilations: vec![1], padding: Padding::Valid, ..plain_conv(0) };
+        let pool = |dimensions| AveragePool { window: window(dimensions), count_include_pad: false };
+        let cases: [Case; 7] = [
+            (&[1, 1, 3], &[1, 2, 3], transposed_line(), &["Reshape", "ConvTranspose", "Transpose"]),
+            (&[1, 1, 3], &[1, 1, 3], transposed_line(), &["Reshape", "ConvTranspose", "Reshape"]),
+            (&[1, 1, 3], &[2, 1, 2], Operator::Conv(line.clone()), &["Reshape", "Conv", "Transpose"]),
+            (&[1, 3, 1], &[2, 3, 1], Operator::Conv(line), &["Reshape", "Conv", "Reshape"]),
+            (&[1, 1, 1, 4], &[2, 1, 1, 1], Operator::Conv(plain_conv(0)), &["Reshape", "Conv", "Transpose"]),
+            (&[1, 1, 3], &[], Operator::AveragePool(pool(1)), &["Reshape", "AveragePool", "Reshape"]),
+            (&[1, 2, 2, 2], &[], Operator::AveragePool(pool(2)), &["Transpose", "AveragePool", "Reshape"]),
+        ];
+        each_case(cases, |(dims, weights, op, expected)| {
+            let mut b = Builder::new();
+            let x = b.input(dims);
+            let mut inputs = vec![x];
+            if !weights.is_empty() {
+                inputs.push(b.weights(weights));
+            }
+            let y = b.node(op.clone(), &inputs);
+            expect_simplified(b.finish(&[y]), expected).map(|_| ())
+        });
+    }
+
+    #[test]
+    fn pools_without_a_kernel_for_channels_last_stay() {
+        let average = |dimensions| AveragePool { window: window(dimensions), count_include_pad: false };
+        let max = |dimensions| MaxPool { window: window(dimensions), column_major: false };
+        let cases: [(&[usize], Operator, bool, &[&str]); 4] = [
+            (&[2, 4, 5, 6, 7], Operator::AveragePool(average(3)), false, &["AveragePool"]),
+            (&[2, 4, 5, 6, 7], Operator::MaxPool(max(3)), false, &["MaxPool"]),
+            (&[2, 4, 5, 6], Operator::MaxPool(max(2)), true, &["MaxPool"]),
+            (&[2, 4, 5, 6], Operator::LpPool(LpPool { window: window(2), p: 2 }), false, &["LpPool"]),
+        ];
+        each_case(cases, |(dims, op, with_indices, expected)| {
+            let mut b = Builder::new();
+            let x = b.input(dims);
+            let mut outputs = vec![b.node(op.clone(), &[x])];
+            if *with_indices {
+                let indices = b.graph.add_unknown("indices");
+                b.graph.nodes_mut()[0].outputs.push(Some(indices));
+                outputs.push(indices);
+            }
+            let graph = expect_simplified(b.finish(&outputs), expected)?;
+            let first = match &graph.nodes()[0].op {
+                Operator::MaxPool(MaxPool { window, .. })
+                | Operator::AveragePool(AveragePool { window, .. })
+                | Operator::LpPool(LpPool { window, .. }) => window.layout == ImageLayout::ChannelsFirst,
+                _ => false,
+            };
+            if first { Ok(()) } else { Err("the channels were moved".into()) }
+        });
     }
 }

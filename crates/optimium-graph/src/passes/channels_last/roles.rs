@@ -3,7 +3,7 @@
 use super::super::editor::Editor;
 use super::super::permutation::{channels_last, inverse};
 use super::{attributes, operands};
-use crate::ops::{ImageLayout, Reshape};
+use crate::ops::{AveragePool, ImageLayout, MaxPool, Reshape};
 use crate::{NodeId, Operator, ValueId};
 
 /// How a node may read and write images.
@@ -67,10 +67,9 @@ fn wants_last(editor: &Editor, node: NodeId) -> bool {
             Operator::Conv(conv) => conv.layout == first,
             Operator::ConvTranspose(conv) => conv.layout == first,
             Operator::ConvInteger(integer) => integer.conv.layout == first,
-            // Indices of maxima count elements in the order of the model.
-            Operator::MaxPool(pool) => pool.window.layout == first && editor.node(node).output(1).is_none(),
-            Operator::AveragePool(pool) => pool.window.layout == first,
-            Operator::LpPool(pool) => pool.window.layout == first,
+            Operator::MaxPool(MaxPool { window, .. }) | Operator::AveragePool(AveragePool { window, .. }) => {
+                window.layout == first && attributes::pools_channels_last(editor, node)
+            }
             _ => false,
         }
 }
