@@ -906,6 +906,99 @@ def attempted(code: str) -> str:
     return f"try:\n    {code}\nexcept BaseException as error: print(type(error).__name__, error)\n"
 
 
+def test_strings_of_terabytes() -> None:
+    out = assert_clean(in_new_process(attempted(f"rt.tensor(shape=({HUGE},), dtype=rt.str_)")))
+    assert out.startswith(("OutOfResourceError", "ShapeError"))
+
+
+def test_tensor_in_a_device() -> None:
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+    out = assert_clean(in_new_process(limit + attempted("rt.load_tensor('/dev/zero')"), timeout=10))
+    assert out.startswith("IOError")
+
+
+def test_a_child_waits_for_what_its_parent_runs() -> None:
+    code = (
+        SLOW + "request = model.create_request()\nrequest.infer([x], [y])\n"
+        "if os.fork() == 0:\n"
+        "    signal.alarm(3)\n    try: request.wait()\n"
+        "    except rt.RuntimeException: pass\n    os._exit(0)\n"
+        "print(os.wait()[1], request.wait())"
+    )
+    assert assert_clean(in_new_process(code)) == "0 False\n"
+
+
+def test_fork_while_threads_write_logs(tmp_path: Path) -> None:
+    code = (
+        "rt.logging.enable_file_log(sys.argv[1]); rt.logging.set_loglevel(rt.LogLevel.DEBUG)\n"
+        "ended = []\n"
+        "def work():\n    while not ended: load('pair', threads=1)\n"
+        "for _ in range(3): threading.Thread(target=work, daemon=True).start()\n"
+        "for _ in range(10):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n        signal.alarm(3); load('pair', threads=1); os._exit(0)\n"
+        "    print(os.waitpid(child, 0)[1], end='', flush=True)\n"
+        "ended.append(True)"
+    )
+    assert assert_clean(in_new_process(code, tmp_path / "log", timeout=6)) == "0" * 10
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("rt.Expr(-2**63) // -1", "InvalidArgumentError"),
+        ("load('pair').create_request().wait(2**64)", "InvalidArgumentError"),
+        ("load('pair', threads=2**70)", "InvalidArgumentError"),
+        ("load('pair', threads='2')", "TypeError"),
+        ("load('pair', cores=[2**70])", "InvalidArgumentError"),
+        ("load('pair', devices=[])", "InvalidArgumentError"),
+        ("load('pair').get_input_tensor(2**70)", "InvalidArgumentError"),
+        ("load('pair').create_request().set_callback(5)", "TypeError"),
+        ("rt.tensor('text', shape=(2**40,))", "OutOfResourceError"),
+        ("rt.tensor(shape=(1,), dtype=rt.bool_).fill('text')", "TypeError"),
+        ("rt.config.set_print_precision(1.5)", "TypeError"),
+        ("rt.config.set_print_threshold('8')", "TypeError"),
+        ("rt.load_model(3)", "TypeError"),
+        ("load('pair', devices='native')", "TypeError"),
+        ("load('pair', passphrase=3)", "TypeError"),
+        ("load('pair').infer_shape('sum', 5)", "TypeError"),
+        ("rt.convert(MODELS + '/pair.onnx', '/tmp/nowhere', progress=5)", "TypeError"),
+        ("rt.logging.enable_file_log(5)", "TypeError"),
+    ],
+)
+def test_arguments(code: str, error: str) -> None:
+    check = "print(isinstance(error, rt.RuntimeException), type(error).__name__)"
+    out = assert_clean(in_new_process(f"try:\n    {code}\nexcept BaseException as error: {check}"))
+    assert out == f"True {error}\n"
+
+
+def test_shapes_can_be_pickled() -> None:
+    shape = rt.TensorShape(1, "n", rt.Expr("n") * 2 + 1)
+    assert pickle.loads(pickle.dumps(shape)) == shape
+
+
+def test_sizes_of_the_command_line() -> None:
+    typer = pytest.importorskip("typer.testing")
+    from optimium.runtime.cli._app import app
+
+    for size in ("n=1000000000000", "typo=3"):
+        done = typer.CliRunner().invoke(app, ["run", str(path_of("pair")), "--dim", size])
+        assert done.exit_code == 1 and "error:" in done.output, (size, done.output, done.exception)
+
+
+def test_passphrases_that_nothing_needs(tmp_path: Path) -> None:
+    code = "rt.logging.enable_console_log()\nprint(rt.load_model(sys.argv[1], passphrase='secret').name)"
+    rt.convert(path_of("pair"), tmp_path / "model")
+    for path in (path_of("pair"), tmp_path / "model"):
+        status, out, error = in_new_process(code, path)
+        assert status == 0 and out == "pair\n" and "passphrase is ignored" in error, (out, error)
+
+
+def test_log_files_that_cannot_be_opened() -> None:
+    status, _, error = in_new_process("", OPTIMIUM_RT_LOGFILE="/nonexistent/log")
+    assert status == 1 and "OPTIMIUM_RT_LOGFILE" in error and "IOError" in error, error
+
+
 class TestDefects:
     """Found by attack."""
 
@@ -922,10 +1015,6 @@ class TestDefects:
     def test_pad_of_a_vector(self, tmp_path: Path) -> None:
         model = model_of([node("Pad", ["x", "p"], ["y"])], [value("x", [2])], [value("y", [4])], {"p": longs(1, 1)})
         assert self.run(tmp_path, model) == "ran [0.0, 1.0, 1.0, 0.0]\n"
-
-    def test_strings_of_terabytes(self) -> None:
-        out = assert_clean(in_new_process(attempted(f"rt.tensor(shape=({HUGE},), dtype=rt.str_)")))
-        assert out.startswith(("OutOfResourceError", "ShapeError"))
 
     @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
     def test_resize_to_terabytes(self, tmp_path: Path, mode: str) -> None:
@@ -971,11 +1060,6 @@ class TestDefects:
     def test_external_data_in_a_pipe(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "data.bin")
         assert self.run(tmp_path, external("data.bin")).startswith(("ModelError", "IOError"))
-
-    def test_tensor_in_a_device(self) -> None:
-        limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
-        out = assert_clean(in_new_process(limit + attempted("rt.load_tensor('/dev/zero')"), timeout=10))
-        assert out.startswith("IOError")
 
     @pytest.mark.parametrize(
         ("name", "change"),
@@ -1028,62 +1112,3 @@ class TestDefects:
         model = loaded(tmp_path, model_of(nodes, [value("x", [2]), value("slope", [2])], [value("y", [2])]))
         slopes = np.array([np.inf, np.nan], np.float32)
         assert infer(model, np.zeros(2, np.float32), slopes)["y"].tolist() == [0, 0]
-
-    def test_a_child_waits_for_what_its_parent_runs(self) -> None:
-        code = (
-            SLOW + "request = model.create_request()\nrequest.infer([x], [y])\n"
-            "if os.fork() == 0:\n"
-            "    signal.alarm(3)\n    try: request.wait()\n"
-            "    except rt.RuntimeException: pass\n    os._exit(0)\n"
-            "print(os.wait()[1], request.wait())"
-        )
-        assert assert_clean(in_new_process(code)) == "0 False\n"
-
-    def test_fork_while_threads_write_logs(self, tmp_path: Path) -> None:
-        code = (
-            "rt.logging.enable_file_log(sys.argv[1]); rt.logging.set_loglevel(rt.LogLevel.DEBUG)\n"
-            "ended = []\n"
-            "def work():\n    while not ended: load('pair', threads=1)\n"
-            "for _ in range(3): threading.Thread(target=work, daemon=True).start()\n"
-            "for _ in range(10):\n"
-            "    child = os.fork()\n"
-            "    if child == 0:\n        signal.alarm(3); load('pair', threads=1); os._exit(0)\n"
-            "    print(os.waitpid(child, 0)[1], end='', flush=True)\n"
-            "ended.append(True)"
-        )
-        assert assert_clean(in_new_process(code, tmp_path / "log", timeout=6)) == "0" * 10
-
-    @pytest.mark.parametrize(
-        ("code", "error"),
-        [
-            ("rt.Expr(-2**63) // -1", "InvalidArgumentError"),
-            ("load('pair').create_request().wait(2**64)", "InvalidArgumentError"),
-            ("load('pair', threads=2**70)", "InvalidArgumentError"),
-            ("load('pair', threads='2')", "TypeError"),
-            ("load('pair', cores=[2**70])", "InvalidArgumentError"),
-            ("load('pair', passphrase='secret')", "InvalidArgumentError"),
-            ("load('pair', devices=[])", "InvalidArgumentError"),
-            ("load('pair').get_input_tensor(2**70)", "InvalidArgumentError"),
-            ("load('pair').create_request().set_callback(5)", "TypeError"),
-            ("rt.tensor('text', shape=(2**40,))", "OutOfResourceError"),
-            ("rt.tensor(shape=(1,), dtype=rt.bool_).fill('text')", "InvalidArgumentError"),
-            ("rt.config.set_print_precision(1.5)", "TypeError"),
-            ("rt.config.set_print_threshold('8')", "TypeError"),
-        ],
-    )
-    def test_arguments(self, code: str, error: str) -> None:
-        check = "print(isinstance(error, rt.RuntimeException), type(error).__name__)"
-        out = assert_clean(in_new_process(f"try:\n    {code}\nexcept BaseException as error: {check}"))
-        assert out == f"True {error}\n"
-
-    def test_shapes_can_be_pickled(self) -> None:
-        shape = rt.TensorShape(1, "n")
-        assert pickle.loads(pickle.dumps(shape)) == shape
-
-    def test_sizes_of_the_command_line(self) -> None:
-        typer = pytest.importorskip("typer.testing")
-        from optimium.runtime.cli._app import app
-
-        for size in ("n=1000000000000", "typo=3"):
-            done = typer.CliRunner().invoke(app, ["run", str(path_of("pair")), "--dim", size])
-            assert done.exit_code == 1 and "error:" in done.output, (size, done.output, done.exception)

@@ -103,10 +103,10 @@ fn clamp<S: Simd>(simd: S, x: S::F32, low: f32, high: f32) -> S::F32 {
     simd.min(simd.splat(high), simd.max(simd.splat(low), x))
 }
 
-/// `x` where positive, else `slope · x`; NaN gives NaN.
+/// `slope · x` where negative, else `x`; NaN gives NaN.
 #[inline(always)]
 pub fn apply_prelu<S: Simd>(simd: S, x: S::F32, slope: S::F32) -> S::F32 {
-    simd.select(simd.lt(simd.splat(0.0), x), x, simd.mul(x, slope))
+    simd.select(simd.lt(x, simd.splat(0.0)), simd.mul(x, slope), x)
 }
 
 /// `x · sigmoid(y)`

@@ -1,12 +1,15 @@
 //! A plan with concrete shapes: steps, and the layout of the arena.
 
 use optimium_graph::{ValueId, shapes};
-use optimium_tensor::{Error, Result, SymbolValues};
+use optimium_tensor::{Buffer, Error, Result, SymbolValues};
 
 use crate::arena::{Block, lay_out};
 use crate::layer::{Binding, Bound, Step};
 use crate::memory::Operand;
 use crate::plan::{Place, Plan, describe};
+
+/// Bytes of an arena that is tried for before anything else is done.
+const LARGE_ARENA: usize = 1 << 30;
 
 /// A plan for one combination of input shapes.
 pub(crate) struct BoundPlan {
@@ -35,6 +38,10 @@ impl BoundPlan {
     pub(crate) fn bind(plan: &Plan, input_dims: &[&[usize]]) -> Result<BoundPlan> {
         let symbols = shapes::bind(&plan.graph, input_dims)?;
         let (offsets, arena_bytes) = arena(plan, &symbols)?;
+        // What layers prepare grows with their operands: memory that is not to be had must be known before.
+        if arena_bytes > LARGE_ARENA {
+            drop(Buffer::allocate(arena_bytes)?);
+        }
         let operands = operands(plan, &symbols, &offsets)?;
         let mut steps = Vec::with_capacity(plan.layers.len());
         let mut scratch_each = 0;

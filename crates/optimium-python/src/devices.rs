@@ -5,6 +5,7 @@ use optimium_tensor::Error;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::arguments::argument;
 use crate::enums::{PythonEnum, from_python, to_python};
 use crate::errors::raise;
 use crate::python::types;
@@ -53,7 +54,8 @@ pub(crate) fn device_capability<'py>(device: &Bound<'py, PyAny>) -> PyResult<Bou
 
 /// The device of that name.
 #[pyfunction]
-pub(crate) fn parse_device<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn parse_device<'py>(name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, name) = (name.py(), argument::<String>("name", name)?);
     device_to_python(py, name.parse().map_err(|error: Error| raise(py, error))?)
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn device_from_python(object: &Bound<'_, PyAny>) -> PyResult<DeviceId
     Ok(DeviceId {
         platform: from_python(&object.getattr("platform")?)?,
         device_kind: from_python(&object.getattr("device_kind")?)?,
-        index: object.getattr("index")?.extract()?,
-        host_id: object.getattr("host_id")?.extract()?,
+        index: argument("index", &object.getattr("index")?)?,
+        host_id: argument("host_id", &object.getattr("host_id")?)?,
     })
 }

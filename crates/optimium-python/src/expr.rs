@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use optimium_tensor::{Error, ErrorKind, Expr};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyModule, PyString};
 
 use crate::errors::{invalid_argument, raise};
 
@@ -47,7 +47,20 @@ fn divided(py: Python<'_>, a: Expr, b: Expr, f: fn(Expr, Expr) -> Expr) -> PyRes
     if b.as_const() == Some(0) {
         return Err(invalid_argument(py, format!("{a} is divided by zero")));
     }
-    Ok(PyExpr(f(a, b)))
+    let (numbers, text) = (a.as_const().is_some() && b.as_const().is_some(), format!("{a} / {b}"));
+    let result = f(a, b);
+    if numbers && result.as_const().is_none() {
+        return Err(invalid_argument(py, format!("{text} overflows")));
+    }
+    Ok(PyExpr(result))
+}
+
+/// The expression that was written as JSON, for the `pickle` module.
+#[pyfunction]
+pub(crate) fn expr_from_json(py: Python<'_>, text: &str) -> PyResult<PyExpr> {
+    serde_json::from_str(text)
+        .map(PyExpr)
+        .map_err(|cause| invalid_argument(py, format!("this is not an expression: {cause}")))
 }
 
 #[pymethods]
@@ -151,6 +164,12 @@ impl PyExpr {
         let mut hasher = DefaultHasher::new();
         self.0.hash(&mut hasher);
         Ok(hasher.finish() as isize)
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        let text = serde_json::to_string(&self.0).map_err(|cause| invalid_argument(py, cause.to_string()))?;
+        let read = PyModule::import(py, "optimium.runtime._native")?.getattr("expr_from_json")?;
+        Ok((read, (text,)))
     }
 
     fn __str__(&self) -> String {

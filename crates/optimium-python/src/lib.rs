@@ -5,6 +5,7 @@
 //! tensor information) lives in `optimium.runtime._types` and is filled in from here; what needs NumPy
 //! itself, beyond the buffer protocol, lives in `optimium.runtime._arrays`.
 
+mod arguments;
 mod arrays;
 mod devices;
 mod dlpack;
@@ -31,6 +32,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<request::PyInferRequest>()?;
     module.add_function(wrap_pyfunction!(tensor::empty_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::string_tensor, module)?)?;
+    module.add_function(wrap_pyfunction!(tensor::repeated_string_tensor, module)?)?;
+    module.add_function(wrap_pyfunction!(expr::expr_from_json, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::tensor_of_array, module)?)?;
     module.add_function(wrap_pyfunction!(dlpack::tensor_of_dlpack, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::load_tensor, module)?)?;
@@ -42,7 +45,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(settings::initialize, module)?)?;
     module.add_function(wrap_pyfunction!(settings::finalize, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_initialized, module)?)?;
-    module.add_function(wrap_pyfunction!(settings::after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::after_fork_in_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_deferred, module)?)?;
     module.add_function(wrap_pyfunction!(settings::get_version, module)?)?;
     module.add_function(wrap_pyfunction!(settings::set_loglevel, module)?)?;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use optimium_runtime::device::DeviceId;
 use optimium_runtime::{LoadOptions, SchedulerType};
 use optimium_tensor::{Error, ErrorKind};
 use pyo3::prelude::*;
 
+use crate::arguments::{argument, callable, optional};
 use crate::devices::device_from_python;
 use crate::enums::from_python;
 use crate::errors::invalid_argument;
@@ -14,46 +16,57 @@ use crate::python::detached;
 
 /// Loads a model: a model folder, or an .onnx or .tflite file.
 #[pyfunction]
-#[pyo3(signature = (path, *, devices=None, strict=false, memory_optimization=true, disable_denormals=true,
-    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None))]
+#[pyo3(signature = (path, *, devices=None, strict=None, memory_optimization=None, disable_denormals=None,
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None),
+    text_signature = "(path, *, devices=None, strict=False, memory_optimization=True, disable_denormals=True, \
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None)")]
 pub(crate) fn load_model(
-    py: Python<'_>,
-    path: PathBuf,
-    devices: Option<Vec<Bound<'_, PyAny>>>,
-    strict: bool,
-    memory_optimization: bool,
-    disable_denormals: bool,
-    intermediate_save_path: Option<PathBuf>,
-    passphrase: Option<String>,
-    threads: Option<i64>,
-    cores: Option<Vec<i64>>,
-    scheduler_type: Option<Bound<'_, PyAny>>,
+    path: &Bound<'_, PyAny>,
+    devices: Option<&Bound<'_, PyAny>>,
+    strict: Option<&Bound<'_, PyAny>>,
+    memory_optimization: Option<&Bound<'_, PyAny>>,
+    disable_denormals: Option<&Bound<'_, PyAny>>,
+    intermediate_save_path: Option<&Bound<'_, PyAny>>,
+    passphrase: Option<&Bound<'_, PyAny>>,
+    threads: Option<&Bound<'_, PyAny>>,
+    cores: Option<&Bound<'_, PyAny>>,
+    scheduler_type: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyModel> {
-    let devices = devices.unwrap_or_default().iter().map(device_from_python).collect::<PyResult<_>>()?;
-    let not_negative = |name: &str, number: i64| {
-        usize::try_from(number).map_err(|_| invalid_argument(py, format!("{name} cannot be {number}")))
-    };
-    let cores = match cores {
-        Some(cores) => {
-            Some(cores.into_iter().map(|core| not_negative("a core", core)).collect::<PyResult<_>>()?)
-        }
-        None => None,
-    };
+    let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
+    let switch = |name, object, default| optional(name, object).map(|on| on.unwrap_or(default));
     let options = LoadOptions {
-        devices,
-        strict,
-        memory_optimization,
-        disable_denormals,
-        intermediate_save_path: intermediate_save_path.filter(|path| !path.as_os_str().is_empty()),
-        passphrase: passphrase.filter(|passphrase| !passphrase.is_empty()),
-        threads: threads.map(|threads| not_negative("threads", threads)).transpose()?,
-        cores,
+        devices: devices_from_python(py, devices)?,
+        strict: switch("strict", strict, false)?,
+        memory_optimization: switch("memory_optimization", memory_optimization, true)?,
+        disable_denormals: switch("disable_denormals", disable_denormals, true)?,
+        intermediate_save_path: optional("intermediate_save_path", intermediate_save_path)?
+            .filter(|path: &PathBuf| !path.as_os_str().is_empty()),
+        passphrase: optional("passphrase", passphrase)?.filter(|passphrase: &String| !passphrase.is_empty()),
+        threads: optional("threads", threads)?
+            .map(|number| not_negative(py, "threads", number))
+            .transpose()?,
+        cores: optional("cores", cores)?
+            .map(|cores: Vec<i64>| cores.into_iter().map(|core| not_negative(py, "a core", core)).collect())
+            .transpose()?,
         scheduler_type: match scheduler_type {
-            Some(scheduler_type) => from_python(&scheduler_type)?,
+            Some(scheduler_type) => from_python(scheduler_type)?,
             None => SchedulerType::Simple,
         },
     };
     detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
+}
+
+/// The devices that are allowed; none stands for all.
+fn devices_from_python(py: Python<'_>, devices: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<DeviceId>> {
+    let Some(devices) = optional::<Vec<Bound<'_, PyAny>>>("devices", devices)? else { return Ok(Vec::new()) };
+    if devices.is_empty() {
+        return Err(invalid_argument(py, "devices: a model needs at least one; None stands for all"));
+    }
+    devices.iter().map(device_from_python).collect()
+}
+
+fn not_negative(py: Python<'_>, name: &str, number: i64) -> PyResult<usize> {
+    usize::try_from(number).map_err(|_| invalid_argument(py, format!("{name} cannot be {number}")))
 }
 
 /// Converts an .onnx or .tflite file to a model folder. `progress` is called with what is being done and how
@@ -61,11 +74,14 @@ pub(crate) fn load_model(
 #[pyfunction]
 #[pyo3(signature = (source, destination, *, progress=None))]
 pub(crate) fn convert(
-    py: Python<'_>,
-    source: PathBuf,
-    destination: PathBuf,
-    progress: Option<Py<PyAny>>,
+    source: &Bound<'_, PyAny>,
+    destination: &Bound<'_, PyAny>,
+    progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
+    let py = source.py();
+    let source: PathBuf = argument("source", source)?;
+    let destination: PathBuf = argument("destination", destination)?;
+    let progress = callable("progress", progress)?;
     let mut raised = None;
     let result = detached(py, || {
         optimium_runtime::convert(&source, &destination, &mut |what, done| {

@@ -5,6 +5,7 @@ use optimium_tensor::{QuantScheme, TensorShape};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::arguments::{argument, own};
 use crate::devices::device_to_python;
 use crate::enums::to_python;
 use crate::errors::{invalid_argument, raise};
@@ -56,7 +57,8 @@ fn infos_to_python<'py>(py: Python<'py>, infos: &[TensorInfo]) -> PyResult<Vec<B
     infos.iter().map(|info| info_to_python(py, info)).collect()
 }
 
-fn nth<'py>(py: Python<'py>, infos: &[TensorInfo], index: isize, what: &str) -> PyResult<Bound<'py, PyAny>> {
+fn nth<'py>(infos: &[TensorInfo], index: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyAny>> {
+    let (py, index) = (index.py(), argument::<isize>("index", index)?);
     let info = usize::try_from(index).ok().and_then(|index| infos.get(index)).ok_or_else(|| {
         invalid_argument(py, format!("there is no {what} {index}; the model has {}", infos.len()))
     })?;
@@ -102,34 +104,43 @@ impl PyModel {
     }
 
     /// The tensor of that name.
-    fn get_tensor<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        info_to_python(py, self.0.tensor(name).map_err(|error| raise(py, error))?)
+    fn get_tensor<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name) = (name.py(), argument::<String>("name", name)?);
+        info_to_python(py, self.0.tensor(&name).map_err(|error| raise(py, error))?)
     }
 
     /// Input number `index`.
-    fn get_input_tensor<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        nth(py, self.0.inputs(), index, "input")
+    fn get_input_tensor<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        nth(self.0.inputs(), index, "input")
     }
 
     /// Output number `index`.
-    fn get_output_tensor<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        nth(py, self.0.outputs(), index, "output")
+    fn get_output_tensor<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        nth(self.0.outputs(), index, "output")
     }
 
     /// The shape that a tensor gets from inputs of the given shapes: a dict by name, or a sequence in the
     /// model's order.
-    fn infer_shape(&self, output_name: &str, input_shapes: &Bound<'_, PyAny>) -> PyResult<PyTensorShape> {
+    fn infer_shape(
+        &self,
+        output_name: &Bound<'_, PyAny>,
+        input_shapes: &Bound<'_, PyAny>,
+    ) -> PyResult<PyTensorShape> {
         let py = input_shapes.py();
+        let output_name = &*argument::<String>("output_name", output_name)?;
         if let Ok(named) = input_shapes.cast::<PyDict>() {
             let shapes: Vec<(String, TensorShape)> = named
                 .iter()
-                .map(|(name, shape)| Ok((name.extract::<String>()?, to_shape(&shape)?)))
+                .map(|(name, shape)| {
+                    Ok((argument::<String>("the name of an input", &name)?, to_shape(&shape)?))
+                })
                 .collect::<PyResult<_>>()?;
             let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), shape.clone())).collect();
             return detached(py, || self.0.infer_shape(output_name, &InputShapes::Named(shapes)))
                 .map(PyTensorShape);
         }
-        let shapes = input_shapes.try_iter()?.map(|shape| to_shape(&shape?)).collect::<PyResult<_>>()?;
+        let shapes = input_shapes.try_iter().map_err(|error| own(py, "input_shapes", error))?;
+        let shapes = shapes.map(|shape| to_shape(&shape?)).collect::<PyResult<_>>()?;
         detached(py, || self.0.infer_shape(output_name, &InputShapes::Ordered(shapes))).map(PyTensorShape)
     }
 

@@ -9,6 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::arguments::{argument, callable, optional};
 use crate::arrays::shared_tensor;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
@@ -107,9 +108,9 @@ impl PyInferRequest {
 
     /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True
     /// where it has not ended, and raises the error of one that failed, once.
-    #[pyo3(signature = (timeout=0))]
-    fn wait(&self, py: Python<'_>, timeout: Option<i64>) -> PyResult<bool> {
-        let timeout = timeout.unwrap_or(0);
+    #[pyo3(signature = (timeout=None), text_signature = "($self, timeout=0)")]
+    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let timeout = optional::<i64>("timeout", timeout)?.unwrap_or(0);
         let timeout = u64::try_from(timeout)
             .map_err(|_| invalid_argument(py, format!("a timeout cannot be {timeout} microseconds")))?;
         let mut raised = None;
@@ -130,7 +131,8 @@ impl PyInferRequest {
 
     /// Sets what is called when an inference ends, with the final state and the exception of a fault (else
     /// None), on the thread that ran it and before wait() returns. It may use the request. None removes it.
-    fn set_callback(&self, callback: Option<Py<PyAny>>) {
+    fn set_callback(&self, callback: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let callback = callable("callback", callback)?;
         let is_set = callback.is_some();
         self.callback.replace(callback);
         let slot = self.callback.clone();
@@ -140,6 +142,7 @@ impl PyInferRequest {
                 Python::try_attach(|py| slot.call(py, status, error));
             })
         }));
+        Ok(())
     }
 
     /// Wishes that the running inference end early: wait() then raises InferCanceledError. Does nothing where
@@ -150,8 +153,9 @@ impl PyInferRequest {
 
     /// A tensor as the last inference left it. Intermediate tensors are kept where the model was loaded with
     /// memory_optimization=False or an intermediate_save_path.
-    fn get_tensor(&self, py: Python<'_>, name: &str) -> PyResult<PyTensor> {
-        detached(py, || self.request.tensor(name)).map(PyTensor)
+    fn get_tensor(&self, name: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+        let (py, name) = (name.py(), argument::<String>("name", name)?);
+        detached(py, || self.request.tensor(&name)).map(PyTensor)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use optimium_runtime::environment::Environment;
-use optimium_runtime::logging;
+use optimium_runtime::{fork, logging};
 use pyo3::prelude::*;
 
+use crate::arguments::argument;
 use crate::enums::from_python;
 use crate::python::{detached, types};
 
@@ -30,10 +31,23 @@ pub(crate) fn is_initialized() -> bool {
     optimium_runtime::is_initialized()
 }
 
+/// Prepares a fork. The interpreter is not let go: between this and the fork no other Python thread may run
+/// into what is held here.
+#[pyfunction]
+pub(crate) fn before_fork() {
+    fork::before();
+}
+
+/// Ends what [`before_fork`] began, in the process that forked.
+#[pyfunction]
+pub(crate) fn after_fork_in_parent() {
+    fork::after_in_parent();
+}
+
 /// Starts the runtime afresh in a process that was forked off one where it ran.
 #[pyfunction]
-pub(crate) fn after_fork(py: Python<'_>) -> PyResult<()> {
-    detached(py, optimium_runtime::after_fork)
+pub(crate) fn after_fork_in_child() {
+    fork::after_in_child();
 }
 
 /// Whether the environment asks that importing the package does not initialize the runtime.
@@ -64,6 +78,7 @@ pub(crate) fn enable_console_log() {
 
 /// Appends logs to a file from now on.
 #[pyfunction]
-pub(crate) fn enable_file_log(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+pub(crate) fn enable_file_log(path: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     detached(py, || logging::enable_file_log(&path))
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyTuple};
 
 use crate::errors::{invalid_argument, raise};
-use crate::expr::{dim_to_python, to_expr};
+use crate::expr::{PyExpr, dim_to_python, to_expr};
 
 /// The dimensions of a tensor: a sequence of `int`, and of `Expr` where they are symbolic.
 #[pyclass(name = "TensorShape", module = "optimium.runtime", frozen, sequence)]
@@ -17,7 +17,9 @@ pub(crate) fn to_shape(object: &Bound<'_, PyAny>) -> PyResult<TensorShape> {
     if let Ok(shape) = object.cast::<PyTensorShape>() {
         return Ok(shape.get().0.clone());
     }
-    let is_one = object.is_instance_of::<PyString>() || object.extract::<i64>().is_ok();
+    let is_one = object.is_instance_of::<PyString>()
+        || object.is_instance_of::<PyExpr>()
+        || object.extract::<i64>().is_ok();
     let dims = if is_one {
         vec![to_expr(object)?]
     } else {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use half::{bf16, f16};
 use optimium_runtime::tensor_file;
 use optimium_tensor::{Element, ElementType, Error, Tensor};
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::arguments::argument;
 use crate::arrays::shared_tensor;
 use crate::dlpack;
 use crate::enums::{from_python, to_python};
@@ -36,6 +37,13 @@ pub(crate) fn string_tensor(values: Vec<String>, shape: &Bound<'_, PyAny>) -> Py
     detached(shape.py(), || Tensor::from_strings(&dims, values)).map(PyTensor)
 }
 
+/// A tensor whose elements are all `value`.
+#[pyfunction]
+pub(crate) fn repeated_string_tensor(value: String, shape: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let dims = to_dims(shape)?;
+    detached(shape.py(), || Tensor::repeated_string(&dims, &value)).map(PyTensor)
+}
+
 /// A tensor of the given type and shape over the memory of a C-contiguous array, or with a copy of it.
 #[pyfunction]
 pub(crate) fn tensor_of_array(
@@ -58,7 +66,8 @@ pub(crate) fn tensor_of_array(
 
 /// The tensor in a file.
 #[pyfunction]
-pub(crate) fn load_tensor(py: Python<'_>, path: PathBuf) -> PyResult<PyTensor> {
+pub(crate) fn load_tensor(path: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     detached(py, || tensor_file::load(&path)).map(PyTensor)
 }
 
@@ -122,12 +131,14 @@ impl PyTensor {
     }
 
     /// Writes it to a file: NumPy's format where the name ends in .npy, else the runtime's own.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn save(&self, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
         detached(py, || tensor_file::save(&self.0, &path))
     }
 
     /// Reads its elements from a file that save() wrote; type and shape have to be the same.
-    fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn load(&self, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
         detached(py, || {
             let read = relabelled(tensor_file::load(&path)?, self.0.element_type())?;
             if read.dims() != self.0.dims() {
@@ -287,16 +298,27 @@ fn fill(tensor: &Tensor, value: &Bound<'_, PyAny>) -> PyResult<()> {
         F16 => fill_with(tensor, value, value.extract::<f64>().map(f16::from_f64)),
         BF16 => fill_with(tensor, value, value.extract::<f64>().map(bf16::from_f64)),
         F64 => fill_with(tensor, value, value.extract::<f64>()),
-        Bool => fill_with(tensor, value, value.is_truthy().map(u8::from)),
+        Bool => fill_with(tensor, value, truth(value).map(u8::from)),
         String => Err(raise(value.py(), Error::type_mismatch("a tensor of strings cannot be filled"))),
         _ => fill_with(tensor, value, value.extract::<f32>()),
     }
 }
 
+/// Whether a boolean is true, or a number is not zero.
+fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.extract::<bool>().or_else(|_| value.extract::<f64>().map(|number| number != 0.0))
+}
+
 fn fill_with<T: Element>(tensor: &Tensor, value: &Bound<'_, PyAny>, converted: PyResult<T>) -> PyResult<()> {
     let py = value.py();
-    let converted = converted
-        .map_err(|_| invalid_argument(py, format!("{value} is not a value of {}", tensor.element_type())))?;
+    let converted = converted.map_err(|error| {
+        let text = format!("{value} is not a value of {}", tensor.element_type());
+        if error.is_instance_of::<PyTypeError>(py) {
+            raise(py, Error::type_mismatch(text))
+        } else {
+            invalid_argument(py, text)
+        }
+    })?;
     detached(py, || {
         tensor.write::<T>()?.fill(converted);
         Ok(())

@@ -13,7 +13,7 @@ pub(crate) struct Lease {
 }
 
 /// A span of memory that an inference uses.
-struct Use {
+pub(crate) struct Use {
     lease: u64,
     addresses: Range<usize>,
     access: Access,
@@ -21,7 +21,7 @@ struct Use {
 
 /// Everything in use. Buffers count their own users too; addresses also catch two buffers over the same
 /// foreign memory, such as two views of one NumPy array.
-static IN_USE: Mutex<Vec<Use>> = Mutex::new(Vec::new());
+pub(crate) static IN_USE: Mutex<Vec<Use>> = Mutex::new(Vec::new());
 
 impl Lease {
     /// Takes `inputs` for reading and `outputs` for writing. String tensors, which cannot be written, need

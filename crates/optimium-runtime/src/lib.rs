@@ -7,6 +7,7 @@
 //! [`InferRequest::wait`] collects its end. Requests of one model run independently of each other.
 
 pub mod environment;
+pub mod fork;
 mod info;
 mod intermediates;
 mod lease;
@@ -22,7 +23,7 @@ pub mod tensor_file;
 mod version;
 
 pub use info::{OpInfo, TensorInfo};
-pub use lifecycle::{after_fork, finalize, initialize, is_initialized, local_info};
+pub use lifecycle::{finalize, initialize, is_initialized, local_info};
 pub use loading::{Progress, convert, load_model};
 pub use model::{InputShapes, Model};
 pub use optimium_device as device;

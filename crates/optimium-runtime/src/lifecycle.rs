@@ -15,7 +15,18 @@ pub(crate) struct Runtime {
     pub(crate) environment: Environment,
 }
 
-static CURRENT: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+pub(crate) static CURRENT: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+
+impl Runtime {
+    fn new(environment: Environment, workers: usize) -> Runtime {
+        Runtime { scheduler: Arc::new(Scheduler::new(workers)), environment }
+    }
+
+    /// The same in a process where its threads do not exist.
+    pub(crate) fn afresh(&self) -> Runtime {
+        Runtime::new(self.environment.clone(), self.scheduler.max_workers())
+    }
+}
 
 /// Starts the runtime, and logging where the environment asks for it. Does nothing where it runs already.
 ///
@@ -29,7 +40,7 @@ pub fn initialize() -> Result<()> {
     let environment = Environment::read();
     start_logging(&environment)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    *current = Some(Arc::new(Runtime { scheduler: Arc::new(Scheduler::new(workers)), environment }));
+    *current = Some(Arc::new(Runtime::new(environment, workers)));
     tracing::info!("initialized, up to {workers} requests run at once");
     Ok(())
 }
@@ -42,21 +53,6 @@ pub fn finalize() {
         runtime.scheduler.stop();
         tracing::info!("finalized");
     }
-}
-
-/// Starts the runtime afresh in a process that was forked off one where it ran: threads do not survive a
-/// fork. Models that were loaded before it cannot be run in the new process.
-///
-/// # Errors
-/// As [`initialize`].
-pub fn after_fork() -> Result<()> {
-    // Another thread may have held the lock at the fork; then nobody is left to release it.
-    let Ok(mut current) = CURRENT.try_lock() else { return Err(not_running()) };
-    let Some(runtime) = current.take() else { return Ok(()) };
-    drop(current);
-    runtime.scheduler.abandon();
-    std::mem::forget(runtime);
-    initialize()
 }
 
 /// Whether the runtime is initialized and not finalized.
@@ -90,7 +86,7 @@ fn start_logging(environment: &Environment) -> Result<()> {
         logging::set_log_level(LogLevel::Debug);
     }
     match &environment.log_file {
-        Some(path) => logging::enable_file_log(path)?,
+        Some(path) => logging::enable_file_log(path).map_err(|error| error.context("OPTIMIUM_RT_LOGFILE"))?,
         None if environment.enable_log || environment.debug => logging::enable_console_log(),
         None => {}
     }

@@ -60,6 +60,9 @@ fn open(path: &Path, passphrase: Option<&str>) -> Result<Graph> {
         return Ok(graph);
     }
     let mut graph = read(path)?;
+    if passphrase.is_some() {
+        tracing::warn!("{} is not encrypted: its passphrase is ignored", path.display());
+    }
     prepare(&mut graph).map_err(|error| error.context(path.display()))?;
     Ok(graph)
 }

@@ -42,14 +42,15 @@ impl LogLevel {
     }
 }
 
-struct Settings {
+/// What is written, and where to.
+pub(crate) struct Settings {
     level: LogLevel,
     console: bool,
     files: Vec<File>,
     filter: Option<reload::Handle<LevelFilter, tracing_subscriber::Registry>>,
 }
 
-static SETTINGS: Mutex<Settings> =
+pub(crate) static SETTINGS: Mutex<Settings> =
     Mutex::new(Settings { level: LogLevel::Warning, console: false, files: Vec::new(), filter: None });
 
 fn with_settings<T>(change: impl FnOnce(&mut Settings) -> T) -> T {

@@ -83,6 +83,7 @@ impl InferRequest {
     pub fn infer(&self, inputs: Tensors<'_>, outputs: Tensors<'_>) -> Result<()> {
         let inner = &self.0;
         let model = &inner.model.0;
+        model.scheduler.check_process()?;
         let mut inputs = checks::in_order("input", &model.inputs, inputs)?;
         let mut outputs = checks::in_order("output", &model.outputs, outputs)?;
         checks::types("input", &model.inputs, &mut inputs)?;
@@ -113,9 +114,15 @@ impl InferRequest {
     /// callback the inference that is being reported counts as ended.
     ///
     /// # Errors
-    /// The error of the inference, once.
+    /// The error of the inference, once; [`InvalidState`](ErrorKind::InvalidState) in a process that was forked
+    /// while it ran.
     pub fn wait(&self, timeout: Option<Duration>, is_interrupted: &mut dyn FnMut() -> bool) -> Result<bool> {
         let inner = &self.0;
+        if let Err(error) = inner.model.0.scheduler.check_process()
+            && inner.phase.may_be_running()
+        {
+            return Err(error);
+        }
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
         if inner.may_run_here(timeout)
             && let Some(run) = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))

@@ -244,8 +244,8 @@ impl Expr {
         }
         let (mut quotient, mut rest) = (Vec::new(), Vec::new());
         for term in terms {
-            match (without(&term.atoms, divisor_atoms), term.coefficient % divisor_coefficient) {
-                (Some(atoms), 0) => quotient.push((atoms, term.coefficient / divisor_coefficient)),
+            match (without(&term.atoms, divisor_atoms), term.coefficient.checked_rem(divisor_coefficient)) {
+                (Some(atoms), Some(0)) => quotient.push((atoms, term.coefficient / divisor_coefficient)),
                 _ => rest.push(term.clone()),
             }
         }
@@ -260,8 +260,9 @@ impl Expr {
         }
         let mut rest_constant = constant;
         if divisor_atoms.is_empty() {
-            quotient_constant = quotient_constant.saturating_add(constant.div_euclid(divisor_coefficient));
-            rest_constant = constant.rem_euclid(divisor_coefficient);
+            quotient_constant =
+                quotient_constant.saturating_add(constant.checked_div_euclid(divisor_coefficient)?);
+            rest_constant = constant.checked_rem_euclid(divisor_coefficient)?;
         }
         Some((Expr::from_terms(plain, quotient_constant), Expr::from_terms(rest, rest_constant)))
     }
@@ -609,6 +610,11 @@ mod tests {
         assert_eq!((s("x") % c(2)).evaluate(&values).unwrap(), 1);
         assert_eq!(c(-7) / c(2), c(-4));
         assert!((s("x") / (s("x") + c(7))).evaluate(&values).is_err());
+        for overflow in [c(i64::MIN) / c(-1), (s("x") + c(i64::MIN)) / c(-1), (s("x") * c(i64::MIN)) / c(-1)]
+        {
+            assert!(overflow.evaluate(&values).is_err(), "{overflow}");
+        }
+        assert!((c(i64::MIN) % c(-1)).evaluate(&values).is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Tensor {
 #[derive(Clone)]
 enum Storage {
     Bytes { buffer: Arc<Buffer>, offset: usize },
-    Strings(Arc<[String]>),
+    Strings(Arc<Vec<String>>),
 }
 
 impl Tensor {
@@ -30,7 +30,7 @@ impl Tensor {
     pub fn zeros(element_type: ElementType, dims: &[usize]) -> Result<Tensor> {
         let count = element_count(dims)?;
         if element_type == ElementType::String {
-            return Tensor::from_strings(dims, vec![String::new(); count]);
+            return Tensor::repeated_string(dims, "");
         }
         let bytes = byte_count(count, element_type)?;
         Ok(Tensor {
@@ -105,6 +105,22 @@ impl Tensor {
         })
     }
 
+    /// A tensor whose elements are all `text`.
+    ///
+    /// # Errors
+    /// [`OutOfResource`](crate::ErrorKind::OutOfResource) where it is too large.
+    pub fn repeated_string(dims: &[usize], text: &str) -> Result<Tensor> {
+        let count = element_count(dims)?;
+        let too_large =
+            || Error::new(crate::ErrorKind::OutOfResource, format!("cannot allocate {count} strings"));
+        // The characters come in blocks of their own, which cannot be refused one by one.
+        count.checked_mul(text.len()).filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(too_large)?;
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| too_large())?;
+        values.resize(count, text.to_string());
+        Tensor::from_strings(dims, values)
+    }
+
     /// A tensor of strings.
     ///
     /// # Errors
@@ -116,7 +132,7 @@ impl Tensor {
         Ok(Tensor {
             element_type: ElementType::String,
             dims: dims.to_vec(),
-            storage: Storage::Strings(values.into()),
+            storage: Storage::Strings(Arc::new(values)),
             scheme: None,
         })
     }

@@ -118,7 +118,7 @@ def _from_scalar(value: Any, shape: Any, element_type: ElementType | None) -> Te
     if isinstance(value, str):
         if element_type not in (None, ElementType.STRING):
             raise TypeError(f"the text {value!r} is not a value of {element_type}")
-        return _native.string_tensor([value] * _native.TensorShape(shape).size, shape)
+        return _native.repeated_string_tensor(value, shape)
     if element_type is None and isinstance(value, np.generic):
         element_type = from_dtype(value.dtype)
     if isinstance(value, np.generic):

@@ -12,9 +12,10 @@ pub(super) fn swaps_last_two(permutation: &[usize]) -> bool {
         && permutation[..rank - 2].iter().enumerate().all(|(i, &axis)| i == axis)
 }
 
-/// From channels second to channels last.
+/// From channels second to channels last; with fewer than two axes there are no channels, and nothing moves.
 pub(super) fn channels_last(rank: usize) -> Vec<usize> {
-    std::iter::once(0).chain(2..rank).chain([1]).collect()
+    let (batch, channels) = (0..rank.min(1), 1..rank.min(2));
+    batch.chain(2..rank).chain(channels).collect()
 }
 
 /// The permutation that undoes another.
@@ -38,7 +39,7 @@ pub(super) fn permuted<T: Clone>(list: &[T], permutation: &[usize]) -> Vec<T> {
 
 /// Whether a Transpose leaves every element where it is in memory: only axes of size one move past others.
 pub(super) fn moves_nothing(dims: &[Expr], permutation: &[usize]) -> bool {
-    let mut kept = permutation.iter().filter(|&&axis| dims[axis].as_const() != Some(1));
+    let mut kept = permutation.iter().filter(|&&axis| dims.get(axis).and_then(Expr::as_const) != Some(1));
     let mut last = None;
     kept.all(|&axis| last.replace(axis).is_none_or(|before| before < axis))
 }
@@ -77,4 +78,22 @@ pub(super) fn permute_tensor(tensor: &Tensor, permutation: &[usize]) -> Option<T
     };
     let permuted = Tensor::from_bytes(tensor.element_type(), &dims, &result).ok()?;
     Some(permuted.with_scheme(tensor.scheme().map(move_axis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::each_case;
+
+    use super::*;
+
+    #[test]
+    fn every_rank_has_a_permutation_to_channels_last() {
+        let cases: [&[usize]; 6] = [&[], &[0], &[0, 1], &[0, 2, 1], &[0, 2, 3, 1], &[0, 2, 3, 4, 1]];
+        each_case(cases, |expected| {
+            let found = channels_last(expected.len());
+            let undone = compose(&found, &inverse(&found));
+            let is_identity = undone.into_iter().eq(0..expected.len());
+            if found == *expected && is_identity { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    }
 }

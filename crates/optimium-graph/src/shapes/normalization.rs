@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use optimium_tensor::{ElementType, Error, Expr, Result};
 
-use super::arithmetic::{constant, normalize_axis};
+use super::arithmetic::{constant, normalize_axis, product};
 use super::broadcast::{check_broadcasts_to, shown};
 use super::context::Context;
 use crate::ops::{GroupNormalization, ImageLayout, LayerNormalization, RmsNormalization};
@@ -41,9 +41,40 @@ pub(super) fn rms(norm: &RmsNormalization, cx: &mut Context<'_>) -> Result<()> {
     cx.set(0, element_type, dims)
 }
 
+/// Parameters have one element for each normalized one.
 fn check_parameters(inputs: Range<usize>, normalized: &[Expr], cx: &Context<'_>) -> Result<()> {
+    check_types(inputs.clone(), cx)?;
     for index in inputs.filter(|&index| cx.has(index)) {
-        check_broadcasts_to(&cx.dims(index)?, normalized)?;
+        let dims = cx.dims(index)?;
+        check_broadcasts_to(&dims, normalized)?;
+        let (found, expected) = (product(&dims).as_const(), product(normalized).as_const());
+        if let (Some(found), Some(expected)) = (found, expected)
+            && found != expected
+        {
+            let name = &cx.input(index)?.name;
+            return Err(Error::not_implemented(format!(
+                "the input {name:?} has {found} elements for {expected} normalized ones"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Parameters have the element type of x; with x of half precision they may be of any float type up to F32. Quantized
+/// tensors stand for real numbers in their own ways, and are not looked at.
+fn check_types(parameters: Range<usize>, cx: &Context<'_>) -> Result<()> {
+    const FLOATS: [ElementType; 3] = [ElementType::F32, ElementType::F16, ElementType::BF16];
+    let own = cx.element_type(0)?;
+    let allowed = if FLOATS[1..].contains(&own) { &FLOATS[..] } else { std::slice::from_ref(&own) };
+    for index in parameters.filter(|&index| cx.has(index)) {
+        let found = cx.element_type(index)?;
+        if own.is_quantized() || found.is_quantized() || allowed.contains(&found) {
+            continue;
+        }
+        let (name, x) = (&cx.input(index)?.name, &cx.input(0)?.name);
+        return Err(Error::model(format!(
+            "the input {name:?} has the element type {found}, which does not go with {own} of {x:?}"
+        )));
     }
     Ok(())
 }
@@ -52,6 +83,7 @@ fn check_parameters(inputs: Range<usize>, normalized: &[Expr], cx: &Context<'_>)
 pub(super) fn per_channel(layout: ImageLayout, parameters: Range<usize>, cx: &mut Context<'_>) -> Result<()> {
     let (element_type, dims) = (cx.arithmetic_type(0)?, cx.dims(0)?);
     let channels = channels(layout, &dims)?;
+    check_types(parameters.clone(), cx)?;
     for index in parameters {
         let found = cx.dims_of_rank(index, 1)?;
         if let (Some(found), Some(expected)) = (found[0].as_const(), channels.as_const())
@@ -90,9 +122,46 @@ mod tests {
 
     use super::*;
     use crate::Operator;
-    use crate::ops::{BatchNormalization, Softmax};
-    use crate::shapes::testing::Input::{self, Data};
+    use crate::ops::{BatchNormalization, InstanceNormalization, Softmax};
+    use crate::shapes::testing::Input::{self, Data, Typed};
     use crate::shapes::testing::{expect, outcome};
+
+    #[test]
+    fn parameters_have_the_type_of_x() {
+        use ElementType::{BF16, F16, F32, F64, I32};
+        let layout = ImageLayout::ChannelsFirst;
+        let norms = [
+            (Operator::LayerNormalization(LayerNormalization { axis: 1, epsilon: 1e-5 }), 2),
+            (Operator::RmsNormalization(RmsNormalization { axis: 1, epsilon: 1e-5 }), 1),
+            (Operator::BatchNormalization(BatchNormalization { layout, epsilon: 1e-5 }), 4),
+            (Operator::InstanceNormalization(InstanceNormalization { layout, epsilon: 1e-5 }), 2),
+            (Operator::GroupNormalization(GroupNormalization { layout, groups: 1, epsilon: 1e-5 }), 2),
+        ];
+        let types = [
+            (F32, F32, true),
+            (F64, F64, true),
+            (F16, F32, true),
+            (BF16, F16, true),
+            (F32, F16, false),
+            (F32, F64, false),
+            (F32, I32, false),
+            (F16, F64, false),
+            (F16, I32, false),
+        ];
+        let cases = norms.iter().flat_map(|(op, count)| {
+            let places = 1..=*count;
+            places.flat_map(move |place| types.map(|types| (op.clone(), *count, place, types)))
+        });
+        each_case(cases, |&(ref op, count, place, (own, other, allowed))| {
+            let mut inputs = vec![Typed(own, "N 4")];
+            inputs.extend((1..=count).map(|index| Typed(if index == place { other } else { own }, "4")));
+            match outcome(op.clone(), &inputs, 1) {
+                Ok(_) if allowed => Ok(()),
+                Err(message) if !allowed && message.contains(&format!("the input \"x{place}\"")) => Ok(()),
+                unexpected => Err(format!("{unexpected:?}")),
+            }
+        });
+    }
 
     #[test]
     fn outputs_are_shaped_as_x() {
@@ -109,6 +178,9 @@ mod tests {
             (softmax(2), &[Data("N 4")], 1, Err("axis 2")),
             (layer(-1), &[Data("N T 4"), Data("4"), Data("4")], 2, Ok("F32 [N, T, 4]; F32 [N, T, 1]")),
             (layer(-1), &[Data("N T 4"), Data("5")], 1, Err("cannot be broadcast")),
+            (layer(-1), &[Data("N T 4"), Data("1")], 1, Err("1 elements for 4 normalized")),
+            (layer(-2), &[Data("N 3 4"), Data("3 4"), Data("4")], 1, Err("4 elements for 12 normalized")),
+            (layer(-2), &[Data("N 3 4"), Data("3 4"), Data("3 4")], 1, Ok("F32 [N, 3, 4]")),
             (layer(-9), &[Data("N T 4"), Data("4")], 1, Err("axis -9")),
             (rms, &[Data("N 4"), Data("4")], 1, Ok("F32 [N, 4]")),
             (

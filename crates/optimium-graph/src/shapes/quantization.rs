@@ -2,7 +2,7 @@
 
 use optimium_tensor::{ElementType, Error, Result};
 
-use super::arithmetic::normalize_axis;
+use super::arithmetic::{normalize_axis, product};
 use super::context::Context;
 use crate::ops::{DequantizeLinear, QuantizeLinear};
 
@@ -10,7 +10,13 @@ use crate::ops::{DequantizeLinear, QuantizeLinear};
 pub(super) fn quantize(op: &QuantizeLinear, cx: &mut Context<'_>) -> Result<()> {
     let dims = cx.dims(0)?;
     check_scale(op.axis, op.block_size, dims.len(), cx)?;
+    if let Some(output_type) = op.output_type {
+        check_zero_point_type(output_type, "the output", cx)?;
+    }
     let declared = cx.output(0).and_then(|value| value.element_type()).filter(|t| t.is_quantized());
+    if let Some(declared) = declared {
+        check_zero_point_type(declared, "the output", cx)?;
+    }
     let element_type = match (declared, op.output_type) {
         (Some(declared), _) => declared,
         _ if cx.has(2) => cx.element_type(2)?,
@@ -23,6 +29,8 @@ pub(super) fn quantize(op: &QuantizeLinear, cx: &mut Context<'_>) -> Result<()> 
 pub(super) fn dequantize(op: &DequantizeLinear, cx: &mut Context<'_>) -> Result<()> {
     let dims = cx.dims(0)?;
     check_scale(op.axis, op.block_size, dims.len(), cx)?;
+    let x = cx.input(0)?;
+    check_zero_point_type(cx.element_type(0)?, &format!("{:?}", x.name), cx)?;
     let declared = cx.output(0).and_then(|value| value.element_type());
     let element_type = if cx.has(1) { cx.element_type(1)? } else { declared.unwrap_or(ElementType::F32) };
     if !cx.has(1) && cx.input(0)?.scheme.is_none() {
@@ -37,7 +45,38 @@ fn check_scale(axis: i64, block_size: usize, rank: usize, cx: &Context<'_>) -> R
     if (per_axis && !single) || block_size > 0 {
         normalize_axis(axis, rank)?;
     }
-    Ok(())
+    check_zero_point_count(cx)
+}
+
+/// There is one zero point for each scale.
+fn check_zero_point_count(cx: &Context<'_>) -> Result<()> {
+    if !cx.has(1) || !cx.has(2) {
+        return Ok(());
+    }
+    let (scales, zero_points) = (product(&cx.dims(1)?).as_const(), product(&cx.dims(2)?).as_const());
+    match (scales, zero_points) {
+        (Some(scales), Some(zero_points)) if scales != zero_points => Err(Error::model(format!(
+            "the zero point {:?} has {zero_points} elements, but the scale {:?} has {scales}",
+            cx.input(2)?.name,
+            cx.input(1)?.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The zero point is an element of the quantized tensor, which messages call `owner`.
+fn check_zero_point_type(expected: ElementType, owner: &str, cx: &Context<'_>) -> Result<()> {
+    if !cx.has(2) {
+        return Ok(());
+    }
+    let found = cx.element_type(2)?;
+    if found.storage() == expected.storage() {
+        return Ok(());
+    }
+    let name = &cx.input(2)?.name;
+    Err(Error::model(format!(
+        "the zero point {name:?} has the element type {found}, but {owner} has {expected}"
+    )))
 }
 
 /// Outputs: y (U8), scale, zero point.
@@ -87,6 +126,15 @@ mod tests {
             (to(9, None), &[Data("N 3"), Data("3")], Err("axis 9")),
             (from(0), &[Typed(U8, "N"), Typed(F32, "")], Ok("F32 [N]")),
             (from(0), &[Typed(U8, "N"), Missing], Err("neither a scale")),
+            (from(1), &[Typed(U8, "N 3"), Data("3"), Typed(U8, "3")], Ok("F32 [N, 3]")),
+            (from(1), &[Typed(U8, "N 3"), Data("3"), Typed(U8, "C")], Ok("F32 [N, 3]")),
+            (from(1), &[Typed(U8, "N 3"), Data(""), Typed(U8, "1")], Ok("F32 [N, 3]")),
+            (from(1), &[Typed(U8, "N 3"), Data("3"), Typed(U8, "2")], Err("\"x2\" has 2 elements")),
+            (from(1), &[Typed(U8, "N 3"), Data("3"), Typed(U8, "")], Err("the scale \"x1\" has 3")),
+            (from(1), &[Typed(U8, "N 3"), Data("3"), Typed(I8, "3")], Err("but \"x0\" has U8")),
+            (to(1, None), &[Data("N 3"), Data("3"), Typed(I8, "")], Err("\"x2\" has 1 elements")),
+            (to(1, Some(U8)), &[Data("N 3"), Data("3"), Typed(I8, "3")], Err("but the output has U8")),
+            (to(1, Some(I8)), &[Data("N 3"), Data("3"), Typed(I8, "3")], Ok("I8 [N, 3]")),
             (Operator::Requantize, &[Typed(ElementType::QS8, "N")], Err("no quantized element type")),
         ];
         each_case(cases, |(op, inputs, expected)| expect(outcome(op.clone(), inputs, 1), *expected));

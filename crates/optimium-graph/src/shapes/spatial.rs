@@ -15,6 +15,17 @@ fn signed(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
+/// Larger steps and windows come from damaged or hostile models only, and would overflow the arithmetic of offsets.
+const LARGEST_STEP: i64 = 1 << 31;
+
+/// Requires that the numbers of an attribute can be calculated with.
+fn check_limit(what: &str, numbers: impl IntoIterator<Item = i64>) -> Result<()> {
+    match numbers.into_iter().find(|&n| n > LARGEST_STEP) {
+        Some(n) => Err(Error::model(format!("{what} of {n} is more than {LARGEST_STEP}"))),
+        None => Ok(()),
+    }
+}
+
 /// One spatial axis of a window that moves over an image.
 struct Window {
     kernel: Expr,
@@ -72,6 +83,12 @@ fn windows(
     let steps = strides.iter().chain(dilations);
     if steps.clone().any(|&n| n == 0) || kernel.iter().any(|dim| dim.as_const().is_some_and(|n| n <= 0)) {
         return Err(Error::model("kernel, strides and dilations must be positive"));
+    }
+    check_limit("a stride", strides.iter().map(|&n| signed(n)))?;
+    check_limit("a dilation", dilations.iter().map(|&n| signed(n)))?;
+    check_limit("a kernel size", kernel.iter().filter_map(Expr::as_const))?;
+    if let Some((begin, end)) = pads {
+        check_limit("padding", begin.iter().chain(end).map(|&n| signed(n)))?;
     }
     let window = |i: usize| Window {
         kernel: kernel[i].clone(),
@@ -183,7 +200,9 @@ fn transposed_sizes(conv: &ConvTranspose, kernel: &[Expr], spatial: &[Expr]) -> 
     if conv.output_padding.len() != spatial.len() {
         return Err(Error::model(format!("output_padding must have {} entries", spatial.len())));
     }
+    check_limit("output padding", conv.output_padding.iter().map(|&n| signed(n)))?;
     if let Some(sizes) = &conv.output_shape {
+        check_limit("an output size", sizes.iter().map(|&n| signed(n)))?;
         return match sizes.len() == spatial.len() {
             true => Ok(sizes.iter().map(|&size| size.into()).collect()),
             false => Err(Error::model(format!("output_shape must have {} entries", spatial.len()))),
@@ -422,7 +441,7 @@ mod tests {
             (
                 of(First, 1, 1, pads(usize::MAX, 0)),
                 &[Data("1 3 8 8"), Data("4 3 3 3")],
-                Ok("F32 [1, 4, 9223372036854775805, 9223372036854775805]"),
+                Err("padding of 9223372036854775807 is more"),
             ),
             (short, &[Data("1 3 8 8"), Data("4 3 3 3")], Err("2 entries each")),
             (
@@ -435,6 +454,32 @@ mod tests {
                 &[Typed(ElementType::U8, "1 3 8 8"), Typed(ElementType::I8, "4 3 3 3")],
                 Ok("I32 [1, 4, 8, 8]"),
             ),
+        ]);
+    }
+
+    #[test]
+    fn absurd_windows_are_refused() {
+        use Padding::{SameUpper, Valid};
+        const LARGE: usize = 1 << 40;
+        let layout = ImageLayout::ChannelsFirst;
+        let ones = || [1; 2];
+        let conv = |strides: [usize; 2], dilations: [usize; 2], padding| {
+            let (strides, dilations) = (strides.to_vec(), dilations.to_vec());
+            Operator::Conv(Conv { strides, dilations, ..conv(layout, 1, 1, padding) })
+        };
+        let images: &[Input] = &[Data("1 3 8 8"), Data("3 3 3 3")];
+        let huge: &[Input] = &[Data("1 3 8 8"), Data("3 3 1099511627776 3")];
+        check(vec![
+            (conv([LARGE, 1], ones(), SameUpper), images, Err("a stride of")),
+            (conv([1 << 31, 1], ones(), SameUpper), images, Ok("F32 [1, 3, 1, 8]")),
+            (conv(ones(), [1, LARGE], SameUpper), images, Err("a dilation of")),
+            (conv(ones(), ones(), pads(0, LARGE)), images, Err("padding of")),
+            (conv(ones(), ones(), SameUpper), huge, Err("a kernel size of")),
+            (pooled(LARGE, 1, SameUpper, false), &[Data("1 3 8 8")], Err("a kernel size of")),
+            (pooled(2, LARGE, Valid, true), &[Data("1 3 8 8")], Err("a stride of")),
+            (transposed(pads(LARGE, 0), 0, None), images, Err("padding of")),
+            (transposed(pads(0, 0), LARGE, None), images, Err("output padding of")),
+            (transposed(pads(0, 0), 0, Some(vec![LARGE; 2])), images, Err("an output size of")),
         ]);
     }
 

@@ -123,6 +123,14 @@ impl<'m> Attributes<'m> {
         self.int(name)?.map(|value| count(name, value)).transpose()
     }
 
+    /// A count that has to be there, and not to be zero.
+    pub(super) fn required_positive(&mut self, name: &str) -> Result<usize> {
+        match self.count(name)?.ok_or_else(|| missing(name))? {
+            0 => Err(Error::model(format!("the attribute {name:?} is zero, but has to be positive"))),
+            value => Ok(value),
+        }
+    }
+
     /// A list of counts.
     pub(super) fn counts(&mut self, name: &str) -> Result<Option<Vec<usize>>> {
         match self.ints(name)? {

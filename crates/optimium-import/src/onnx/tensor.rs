@@ -175,6 +175,11 @@ fn open_inside(folder: &Path, location: &str) -> Result<File> {
     if !real.starts_with(&root) {
         return Err(outside());
     }
+    // Opening a pipe would wait for a writer, and devices have no size.
+    let metadata = real.symlink_metadata().map_err(|cause| Error::io(&real, cause))?;
+    if !metadata.is_file() {
+        return Err(Error::model(format!("its data is in {location:?}, which is not a regular file")));
+    }
     File::open(&real).map_err(|cause| Error::io(&real, cause))
 }
 
@@ -291,6 +296,26 @@ mod tests {
             match (read(&proto, Some(&inside)), allowed) {
                 (Ok(_), true) | (Err(_), false) => Ok(()),
                 (other, _) => Err(format!("{other:?}")),
+            }
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn external_data_is_in_regular_files() {
+        let folder = std::env::temp_dir().join(format!("optimium-import-special-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("folder")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink("pipe", folder.join("link")).unwrap();
+        optimium_testing::each_case(["folder", "pipe", "link"], |&location| {
+            let entry = StringStringEntry { key: "location".to_owned(), value: location.to_owned() };
+            let external_data = vec![entry];
+            let proto = TensorProto { external_data, data_location: EXTERNAL, ..stored(2, &[4]) };
+            match read(&proto, Some(&folder)) {
+                Err(error) if error.message().contains("not a regular file") => Ok(()),
+                other => Err(format!("{other:?}")),
             }
         });
         std::fs::remove_dir_all(&folder).unwrap();

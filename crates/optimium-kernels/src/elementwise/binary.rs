@@ -123,7 +123,7 @@ pub fn binary<'a, 'b, T: Number>(
         Binary::Max => zip(broadcast, a, b, y, part, T::max_or_nan),
         Binary::Mod => zip(broadcast, a, b, y, part, T::modulo),
         Binary::Fmod => zip(broadcast, a, b, y, part, T::remainder),
-        Binary::PRelu => zip(broadcast, a, b, y, part, |a, b| if a > T::ZERO { a } else { a.mul(b) }),
+        Binary::PRelu => zip(broadcast, a, b, y, part, |a, b| if a < T::ZERO { a.mul(b) } else { a }),
         Binary::SquaredDifference => zip(broadcast, a, b, y, part, |a, b| a.sub(b).mul(a.sub(b))),
     }
 }

@@ -70,6 +70,14 @@ impl Phase {
         Ok(())
     }
 
+    /// Whether an inference or its callback runs, as far as can be told without waiting for anybody.
+    pub(super) fn may_be_running(&self) -> bool {
+        match self.state.try_lock() {
+            Ok(state) => state.status == InferStatus::Running || !state.in_callback.is_empty(),
+            Err(_) => true,
+        }
+    }
+
     /// The wish that the inference end early.
     pub(super) fn cancellation(&self) -> &Arc<Cancellation> {
         &self.cancellation

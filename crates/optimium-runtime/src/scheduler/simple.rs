@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use optimium_tensor::{Error, ErrorKind, Result};
 
+use crate::fork;
 use crate::request::Run;
 
 /// Threads that run inferences, and the queue in front of them. Threads start with the first inferences and
@@ -20,6 +21,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     max_workers: usize,
+    /// The process that its threads live in, as [`fork::generation`] counts.
+    generation: u64,
 }
 
 #[derive(Default)]
@@ -47,6 +50,7 @@ impl Scheduler {
             state: Mutex::default(),
             work: Condvar::new(),
             max_workers: max_workers.max(1),
+            generation: fork::generation(),
         }))
     }
 
@@ -54,8 +58,11 @@ impl Scheduler {
     ///
     /// # Errors
     /// `run` comes back where it cannot run any more, with [`InvalidState`](ErrorKind::InvalidState) after
-    /// [`stop`](Scheduler::stop), or [`Os`](ErrorKind::Os) where no thread can be started.
+    /// [`stop`](Scheduler::stop) or a fork, or [`Os`](ErrorKind::Os) where no thread can be started.
     pub(crate) fn submit(&self, run: Run) -> Result<(), (Run, Error)> {
+        if let Err(error) = self.check_process() {
+            return Err((run, error));
+        }
         let mut state = self.0.lock();
         if state.stopped {
             return Err((run, stopped()));
@@ -75,6 +82,7 @@ impl Scheduler {
 
     /// Takes the run of a request back out of the queue, where it is still there.
     pub(crate) fn take_back(&self, is_wanted: impl Fn(&Run) -> bool) -> Option<Run> {
+        self.check_process().ok()?;
         let mut state = self.0.lock();
         let position = state.queue.iter().position(is_wanted)?;
         state.queue.remove(position)
@@ -101,11 +109,17 @@ impl Scheduler {
         }
     }
 
-    /// Refuses further work, without a look at the workers, in a process where they do not exist.
-    pub(crate) fn abandon(&self) {
-        if let Ok(mut state) = self.0.state.try_lock() {
-            state.stopped = true;
-        }
+    /// How many inferences it runs at once, at most.
+    pub(crate) fn max_workers(&self) -> usize {
+        self.0.max_workers
+    }
+
+    /// Whether its threads exist, which a fork ends. Takes no lock: the fork may have left any locked.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) after a fork.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.0.generation == fork::generation() { Ok(()) } else { Err(stopped()) }
     }
 
     fn start_worker(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {

@@ -32,6 +32,11 @@ pub fn save(tensor: &Tensor, path: &Path) -> Result<()> {
 /// [`Io`](optimium_tensor::ErrorKind::Io) where it cannot be read or is not such a file;
 /// [`Type`](optimium_tensor::ErrorKind::Type) for element types that the runtime does not have.
 pub fn load(path: &Path) -> Result<Tensor> {
+    let kind = fs::metadata(path).map_err(|cause| Error::io(path, cause))?;
+    if !kind.is_file() {
+        // Devices and pipes need not end.
+        return Err(damaged(format!("{} is not a regular file", path.display())));
+    }
     let bytes = fs::read(path).map_err(|cause| Error::io(path, cause))?;
     let read = if is_npy(path) { npy::read(&bytes) } else { own::read(&bytes) };
     read.map_err(|error| error.context(path.display()))
@@ -102,5 +107,6 @@ mod tests {
         }
         let missing = load(Path::new("/nonexistent/tensor.npy")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Io);
+        assert_eq!(load(&std::env::temp_dir()).unwrap_err().kind(), ErrorKind::Io);
     }
 }

@@ -30,7 +30,7 @@ def _guarded(work: Callable[[], None]) -> None:
     """Does `work`, and says what went wrong without a traceback."""
     try:
         work()
-    except (rt.RuntimeException, OSError, ValueError) as error:
+    except (rt.RuntimeException, OSError, ValueError, MemoryError) as error:
         _errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
 

@@ -32,6 +32,11 @@ def inputs(model: rt.Model, files: Sequence[str], dims: Mapping[str, int], seed:
     unknown = sorted(set(given) - set(model.input_names))
     if unknown:
         raise ValueError(f"the model has no inputs {unknown}; it has {model.input_names}")
+    shapes = [model.get_tensor(name).shape for name in model.input_names]
+    symbols = sorted({str(dim) for shape in shapes for dim in shape if not isinstance(dim, int)})
+    if not dims.keys() <= set(symbols):
+        surplus = sorted(dims.keys() - set(symbols))
+        raise ValueError(f"the inputs have no dimensions {surplus}; they have {symbols}")
     return {
         name: given[name] if name in given else _random(model.get_tensor(name), dims, random)
         for name in model.input_names

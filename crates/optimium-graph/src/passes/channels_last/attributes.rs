@@ -13,8 +13,12 @@ fn place(axis: i64, rank: usize) -> Option<usize> {
     usize::try_from(axis).ok().filter(|&axis| axis < rank)
 }
 
-/// The node's operator for images of `rank` axes with channels last; `None` where there is none.
+/// The node's operator for images of `rank` axes with channels last; `None` where there is none, as with fewer than
+/// three axes.
 pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Operator> {
+    if rank < 3 {
+        return None;
+    }
     let permutation = channels_last(rank);
     let moved = inverse(&permutation);
     let axis = |axis: i64| Some(moved[place(axis, rank)?] as i64);

@@ -165,12 +165,15 @@ fn cost(editor: &Editor, value: ValueId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Builder, expect_simplified, plain_conv, same_operators, simplified};
-    use crate::ops::{
-        Activation, AveragePool, Binary, Concat, Conv, ConvTranspose, Fusion, ImageLayout, LpPool, MaxPool,
-        Padding, PoolWindow, Reduction, Unary,
+    use super::super::testing::{
+        Builder, Interpreter, expect_simplified, plain_conv, same_operators, simplified,
     };
-    use crate::{Operator, ValueId};
+    use super::*;
+    use crate::Operator;
+    use crate::ops::{
+        Activation, AveragePool, Binary, Concat, Conv, ConvTranspose, Expand, Fusion, ImageLayout, LpPool,
+        MaxPool, Pad, PadMode, Padding, PoolWindow, Reduce, Reduction, Reshape, Tile, Unary,
+    };
     use optimium_testing::each_case;
 
     type Build = fn(&mut Builder, ValueId) -> Vec<ValueId>;
@@ -344,6 +347,56 @@ mod tests {
             }
             let y = b.node(op.clone(), &inputs);
             expect_simplified(b.finish(&[y]), expected).map(|_| ())
+        });
+    }
+
+    #[test]
+    fn vectors_and_numbers_are_no_images() {
+        let numbers = |n: &[i64]| n.iter().map(|&n| Expr::from(n)).collect::<Vec<_>>();
+        let pads = |n: &[(i64, i64)]| n.iter().map(|&(a, b)| (a.into(), b.into())).collect();
+        let expand = |dims: &[i64]| Operator::Expand(Expand { dims: Some(numbers(dims)) });
+        let pad = |n: &[(i64, i64)]| Operator::Pad(Pad { mode: PadMode::Constant, pads: Some(pads(n)) });
+        let tile = |n: &[i64]| Operator::Tile(Tile { repeats: Some(numbers(n)) });
+        let reshape =
+            |dims: &[i64]| Operator::Reshape(Reshape { dims: Some(numbers(dims)), allow_zero: true });
+        let transpose = |permutation: &[usize]| {
+            Operator::Transpose(crate::ops::Transpose { permutation: permutation.to_vec() })
+        };
+        let reduce = Operator::Reduce(Reduce {
+            reduction: Reduction::Sum,
+            axes: Some(vec![0]),
+            keep_dims: true,
+            noop_with_empty_axes: false,
+        });
+        let concat = Operator::Concat(Concat { axis: 0 });
+        let cases: Vec<(&'static [usize], Operator)> = vec![
+            (&[], expand(&[5])),
+            (&[1], expand(&[5])),
+            (&[1], expand(&[3, 5])),
+            (&[2], pad(&[(1, 1)])),
+            (&[2, 3], pad(&[(1, 1), (0, 2)])),
+            (&[2], tile(&[3])),
+            (&[], reshape(&[1])),
+            (&[1], reshape(&[])),
+            (&[1, 1], reshape(&[1])),
+            (&[], transpose(&[])),
+            (&[2], transpose(&[0])),
+            (&[1, 2], transpose(&[1, 0])),
+            (&[3], reduce),
+            (&[3], concat),
+        ];
+        each_case(cases, |(dims, op)| {
+            let mut b = Builder::new();
+            let x = b.input(dims);
+            let y = b.node(op.clone(), &[x]);
+            let y = b.unary(Unary::Exp, y);
+            let mut graph = b.finish(&[y]);
+            let mut editor = Editor::new(&mut graph, &Interpreter);
+            super::super::transposes::run(&mut editor)
+                .and_then(|_| run(&mut editor))
+                .and_then(|_| editor.finish())
+                .map_err(|error| error.to_string())?;
+            crate::shapes::infer(&mut graph).map_err(|error| error.to_string())
         });
     }
 

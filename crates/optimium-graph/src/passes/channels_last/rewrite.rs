@@ -181,7 +181,7 @@ fn permute_weights(editor: &mut Editor, product: NodeId, image: ValueId) -> Opti
     let transposed = matmul.transpose_b;
     let weights = editor.input(product, 1)?;
     let matrix = editor.fixed(weights)?;
-    let sizes = TensorShape::new(editor.dims(image)?[1..].to_vec()).as_fixed()?;
+    let sizes = TensorShape::new(editor.dims(image)?.get(1..)?.to_vec()).as_fixed()?;
     let axes = sizes.len();
     let (dims, permutation): (Vec<usize>, Vec<usize>) = if transposed {
         ([&[matrix[0]], sizes.as_slice()].concat(), (0..1).chain(2..axes + 1).chain([1]).collect())

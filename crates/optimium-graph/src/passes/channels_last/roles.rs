@@ -47,7 +47,8 @@ impl Role {
             }
             Operator::Reshape(Reshape { dims: Some(dims), .. }) => {
                 let before = editor.dims(x)?;
-                let keeps_channels = before.len() >= 3 && rank >= 3 && before[..2] == dims[..2];
+                let keeps_channels =
+                    before.len() >= 3 && rank >= 3 && dims.len() == rank && before[..2] == dims[..2];
                 return keeps_channels.then_some(Role::Either);
             }
             _ => {}

@@ -21,8 +21,11 @@ pub(super) fn split(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let axis = node.attributes.int_or("axis", 0)?;
     let sizes = node.attributes.counts("split")?;
     let parts = sizes.as_ref().map(Vec::len).or(node.attributes.count("num_outputs")?);
-    if parts.is_some_and(|parts| parts != node.outputs.len()) {
-        return Err(Error::model(format!("it has {} outputs for {parts:?} parts", node.outputs.len())));
+    if let Some(parts) = parts
+        && parts != node.outputs.len()
+    {
+        let outputs = node.outputs.len();
+        return Err(Error::model(format!("it has {outputs} outputs, but splits into {parts} parts")));
     }
     let sizes = sizes.map(|sizes| sizes.into_iter().map(Expr::from).collect());
     node.finish_with_all_inputs(Operator::Split(Split { axis, sizes }))
@@ -136,7 +139,7 @@ pub(super) fn compress(node: &mut NodeReader<'_, '_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{Case, case, check, node};
+    use super::super::super::testing::{Case, case, check, node, operators};
     use super::*;
 
     #[test]
@@ -178,5 +181,18 @@ mod tests {
                 Operator::ScatterElements(ScatterElements { axis: 0, reduction: ScatterReduction::Mul }),
             ),
         ]);
+    }
+
+    #[test]
+    fn a_split_has_an_output_for_each_part() {
+        let split = || node("Split", &["x"], &["a", "b"]);
+        let cases = [
+            (split().int("num_outputs", 0), "it has 2 outputs, but splits into 0 parts"),
+            (split().ints("split", &[1, 1, 1]), "it has 2 outputs, but splits into 3 parts"),
+        ];
+        optimium_testing::each_case(cases, |(node, expected)| {
+            let error = operators(18, node.clone(), Vec::new()).expect_err("not as many parts");
+            if error.message().contains(expected) { Ok(()) } else { Err(format!("{error:?}")) }
+        });
     }
 }

@@ -8,7 +8,6 @@ use optimium_graph::ops::{
 };
 use optimium_tensor::{Error, Result};
 
-use super::super::attributes::missing;
 use super::super::node::{NodeReader, support, unsupported};
 
 const LAYOUT: ImageLayout = ImageLayout::ChannelsFirst;
@@ -60,10 +59,7 @@ pub(super) fn instance(node: &mut NodeReader<'_, '_>) -> Result<()> {
 pub(super) fn group(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
     stash_type(node)?;
-    let groups = node.attributes.count_or("num_groups", 0)?;
-    if groups == 0 {
-        return Err(missing("num_groups"));
-    }
+    let groups = node.attributes.required_positive("num_groups")?;
     if node.opset >= 21 {
         let op = GroupNormalization { layout: LAYOUT, groups, epsilon };
         return node.finish_with_all_inputs(Operator::GroupNormalization(op));
@@ -115,14 +111,11 @@ pub(super) fn local_response(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let attributes = &mut node.attributes;
     let op = LocalResponseNormalization {
         layout: LAYOUT,
-        size: attributes.count_or("size", 0)?,
+        size: attributes.required_positive("size")?,
         alpha: attributes.float_or("alpha", 1e-4)?,
         beta: attributes.float_or("beta", 0.75)?,
         bias: attributes.float_or("bias", 1.0)?,
     };
-    if op.size == 0 {
-        return Err(missing("size"));
-    }
     node.finish_with_all_inputs(Operator::LocalResponseNormalization(op))
 }
 

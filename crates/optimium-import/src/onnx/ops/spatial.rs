@@ -178,7 +178,7 @@ pub(super) fn global_lp_pool(node: &mut NodeReader<'_, '_>) -> Result<()> {
 }
 
 pub(super) fn depth_to_space(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    let block = block(node)?;
+    let block = node.attributes.required_positive("blocksize")?;
     let column_row_depth = match node.attributes.string_or("mode", "DCR")? {
         "DCR" => false,
         "CRD" => true,
@@ -189,17 +189,10 @@ pub(super) fn depth_to_space(node: &mut NodeReader<'_, '_>) -> Result<()> {
 }
 
 pub(super) fn space_to_depth(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    let block = block(node)?;
+    let block = node.attributes.required_positive("blocksize")?;
     support(node.attributes.string_or("mode", "DCR")? == "DCR", "the mode CRD")?;
     let layout = ImageLayout::ChannelsFirst;
     node.finish_with_all_inputs(Operator::SpaceToDepth(SpaceToDepth { layout, block }))
-}
-
-fn block(node: &mut NodeReader<'_, '_>) -> Result<usize> {
-    match node.attributes.count_or("blocksize", 0)? {
-        0 => Err(missing("blocksize")),
-        block => Ok(block),
-    }
 }
 
 pub(super) fn resize(node: &mut NodeReader<'_, '_>) -> Result<()> {
@@ -321,6 +314,26 @@ mod tests {
             antialias: false,
             keep_aspect_ratio: 0,
         })
+    }
+
+    #[test]
+    fn sizes_are_there_and_positive() {
+        let one = |op: &str| node(op, &["x"], &["y"]);
+        let cases = [
+            (one("DepthToSpace"), "\"blocksize\" is missing"),
+            (one("DepthToSpace").int("blocksize", 0), "\"blocksize\" is zero"),
+            (one("SpaceToDepth").int("blocksize", 0), "\"blocksize\" is zero"),
+            (one("LRN"), "\"size\" is missing"),
+            (one("LRN").int("size", 0), "\"size\" is zero"),
+            (
+                node("GroupNormalization", &["x", "s", "b"], &["y"]).int("num_groups", 0),
+                "\"num_groups\" is zero",
+            ),
+        ];
+        optimium_testing::each_case(cases, |(node, expected)| {
+            let error = operators(21, node.clone(), Vec::new()).expect_err("no size");
+            if error.message().contains(expected) { Ok(()) } else { Err(format!("{error:?}")) }
+        });
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! Nodes that have no kernel for their element type become several that have.
+//! Nodes that have no kernel of their own, or none for their element type, become several that have.
 //!
 //! Double precision and large integers are rare enough to be computed step by step.
+
+mod einsum;
 
 use optimium_graph::ops::{Activation, Binary, Cast, Conv, ConvTranspose, Fusion, Gemm, MatMul};
 use optimium_graph::ops::{Reduce, Reduction, Softmax, Unary};
@@ -44,6 +46,7 @@ impl Parts {
                 self.fused(node, plain, op.fusion, 3)
             }
             Operator::Gemm(op) if double => self.gemm(node, op)?,
+            Operator::Einsum(op) => self.einsum(node, &op.equation),
             Operator::OneHot(_) => self.one_hot(node),
             _ => None,
         };

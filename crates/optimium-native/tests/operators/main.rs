@@ -1,0 +1,11 @@
+//! Small graphs through the whole backend, against naive values: at every instruction set that the machine has, with one
+//! worker and two, with memory shared and not.
+
+mod elementwise;
+mod harness;
+mod images;
+mod indexing;
+mod mixed;
+mod normalizations;
+mod products;
+mod views;
