@@ -277,6 +277,9 @@ pub(super) fn resize(resize: &Resize, cx: &mut Context<'_>) -> Result<()> {
     if with_scales == with_sizes {
         return Err(Error::model("either scales or sizes must be given"));
     }
+    if with_scales {
+        check_scales(cx.input(2)?)?;
+    }
     let input = if with_scales { 2 } else { 3 };
     let length = cx.dims_of_rank(input, 1)?[0].as_const();
     if length.is_some_and(|length| length != signed(axes.len())) {
@@ -297,6 +300,16 @@ pub(super) fn resize(resize: &Resize, cx: &mut Context<'_>) -> Result<()> {
     cx.set_partial(0, element_type, result)?;
     cx.pass_scheme(0, 0, Some);
     Ok(())
+}
+
+/// Refuses scales that are no numbers, or make images that no memory holds.
+fn check_scales(scales: &crate::Value) -> Result<()> {
+    const LARGEST: f32 = (1u64 << 31) as f32;
+    let Some(constant) = &scales.constant else { return Ok(()) };
+    match constant.to_f32s()?.into_iter().find(|scale| !(0.0..=LARGEST).contains(scale) || *scale == 0.0) {
+        None => Ok(()),
+        Some(scale) => Err(Error::model(format!("an axis is scaled by {scale} in {:?}", scales.name))),
+    }
 }
 
 /// `⌊dimension · scale⌋`, in single precision where both are numbers, because that is how models mean it.
