@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use optimium_graph::{Graph, Node, Unsupported, ValueId};
-use optimium_tensor::{Error, Result};
+use optimium_tensor::Result;
 
 /// Nodes that are bound together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,26 +16,18 @@ pub(crate) struct Region {
     pub(crate) nodes: Range<usize>,
 }
 
-/// The regions of a sorted graph, in order: each but the last ends with a node whose data decide sizes behind it.
-pub(crate) fn cut(graph: &Graph) -> Vec<Region> {
+/// The nodes of a sorted graph whose data decide a size: those behind which a symbol occurs that nothing before them has.
+fn deciders(graph: &Graph) -> Vec<usize> {
     let mut known: HashSet<Arc<str>> = HashSet::new();
     for &input in &graph.inputs {
         add_symbols(graph, input, &mut known);
     }
-    let mut regions = Vec::new();
-    let mut start = 0;
-    for (index, node) in graph.nodes().iter().enumerate() {
+    let mut introduces = |node: &Node| {
         let before = known.len();
-        for output in node.outputs.iter().flatten() {
-            add_symbols(graph, *output, &mut known);
-        }
-        if known.len() > before && index + 1 < graph.nodes().len() {
-            regions.push(Region { nodes: start..index + 1 });
-            start = index + 1;
-        }
-    }
-    regions.push(Region { nodes: start..graph.nodes().len() });
-    regions
+        node.outputs.iter().flatten().for_each(|&output| add_symbols(graph, output, &mut known));
+        known.len() > before
+    };
+    (0..graph.nodes().len()).filter(|&index| introduces(&graph.nodes()[index])).collect()
 }
 
 fn add_symbols(graph: &Graph, value: ValueId, known: &mut HashSet<Arc<str>>) {
@@ -46,41 +38,32 @@ fn add_symbols(graph: &Graph, value: ValueId, known: &mut HashSet<Arc<str>>) {
     }
 }
 
+/// The regions of a graph, in order: each but the last ends with a node whose data decide sizes behind it.
+fn cut(graph: &Graph, deciders: &[usize]) -> Vec<Region> {
+    let count = graph.nodes().len();
+    let inner = deciders.iter().map(|&index| index + 1).filter(|&end| end < count);
+    let mut start = 0;
+    inner.chain([count]).map(|end| Region { nodes: std::mem::replace(&mut start, end)..end }).collect()
+}
+
 /// The one region of a graph all of whose sizes follow from its inputs'.
 ///
 /// # Errors
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) with every node whose data decide a size.
 pub(crate) fn only(graph: &Graph) -> Result<Region> {
-    let inputs: HashSet<Arc<str>> = graph.inputs.iter().fold(HashSet::new(), |mut known, &input| {
-        add_symbols(graph, input, &mut known);
-        known
-    });
-    let decides = |node: &&Node| {
-        let mut symbols = HashSet::new();
-        node.outputs.iter().flatten().for_each(|output| add_symbols(graph, *output, &mut symbols));
-        let read = node.inputs.iter().flatten().fold(HashSet::new(), |mut read, &input| {
-            add_symbols(graph, input, &mut read);
-            read
-        });
-        symbols.iter().any(|symbol| !inputs.contains(symbol) && !read.contains(symbol))
-    };
-    let unsupported: Vec<Unsupported> = graph
-        .nodes()
+    let deciders = deciders(graph);
+    let unsupported: Vec<Unsupported> = deciders
         .iter()
-        .filter(decides)
+        .map(|&index| &graph.nodes()[index])
         .map(|node| Unsupported {
             operation: format!("{} (its data decide the size of its result)", node.op.name()),
             node: node.name.clone(),
         })
         .collect();
-    if !unsupported.is_empty() {
-        return Err(Unsupported::error(&graph.name, &unsupported));
+    match cut(graph, &deciders).pop() {
+        Some(region) if unsupported.is_empty() => Ok(region),
+        _ => Err(Unsupported::error(&graph.name, &unsupported)),
     }
-    let mut regions = cut(graph);
-    regions
-        .pop()
-        .filter(|_| regions.is_empty())
-        .ok_or_else(|| Error::not_implemented("a plan of several regions"))
 }
 
 #[cfg(test)]
@@ -108,7 +91,7 @@ mod tests {
     #[test]
     fn sizes_that_data_decide_cut_the_plan_and_are_named() {
         let graph = positions();
-        assert_eq!(cut(&graph), [Region { nodes: 0..1 }, Region { nodes: 1..2 }]);
+        assert_eq!(cut(&graph, &deciders(&graph)), [Region { nodes: 0..1 }, Region { nodes: 1..2 }]);
         let message = only(&graph).unwrap_err().to_string();
         assert!(message.contains("\"NonZero\"") && !message.contains("\"Identity\""), "{message}");
     }

@@ -11,55 +11,7 @@ use super::view::{NodeView, unsupported_type};
 use crate::layer::{Binding, Bound, Layer, Step};
 use crate::memory::{Memory, Operand};
 
-/// Evaluates `$body` with `$T` as the Rust type of a numeric element type.
-macro_rules! with_number {
-    ($element_type:expr, $T:ident => $body:expr) => {
-        match $element_type.storage() {
-            ElementType::F32 => {
-                type $T = f32;
-                $body
-            }
-            ElementType::F64 => {
-                type $T = f64;
-                $body
-            }
-            ElementType::I8 => {
-                type $T = i8;
-                $body
-            }
-            ElementType::U8 => {
-                type $T = u8;
-                $body
-            }
-            ElementType::I16 => {
-                type $T = i16;
-                $body
-            }
-            ElementType::U16 => {
-                type $T = u16;
-                $body
-            }
-            ElementType::I32 => {
-                type $T = i32;
-                $body
-            }
-            ElementType::U32 => {
-                type $T = u32;
-                $body
-            }
-            ElementType::I64 => {
-                type $T = i64;
-                $body
-            }
-            ElementType::U64 => {
-                type $T = u64;
-                $body
-            }
-            other => return Err(unsupported_type(other)),
-        }
-    };
-}
-/// As `with_number`, for integers.
+/// Evaluates `$body` with `$T` as the Rust type of an integer element type.
 macro_rules! with_integer {
     ($element_type:expr, $T:ident => $body:expr) => {
         match $element_type.storage() {
@@ -99,6 +51,22 @@ macro_rules! with_integer {
         }
     };
 }
+/// As `with_integer`, for floating-point numbers too.
+macro_rules! with_number {
+    ($element_type:expr, $T:ident => $body:expr) => {
+        match $element_type.storage() {
+            ElementType::F32 => {
+                type $T = f32;
+                $body
+            }
+            ElementType::F64 => {
+                type $T = f64;
+                $body
+            }
+            integer => with_integer!(integer, $T => $body),
+        }
+    };
+}
 /// As `with_number`, for plain bytes of the element's size.
 macro_rules! with_bytes {
     ($size:expr, $T:ident => $body:expr) => {
@@ -123,7 +91,7 @@ macro_rules! with_bytes {
         }
     };
 }
-pub(super) use {with_bytes, with_number};
+pub(super) use {with_bytes, with_integer, with_number};
 
 /// The elements of `x` for a kernel that writes `y`, which may lie in the same memory.
 pub(super) fn source<'a, T: bytemuck::Pod, U>(

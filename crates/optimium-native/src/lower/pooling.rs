@@ -2,6 +2,8 @@
 
 use optimium_graph::ops::{AveragePool, ImageLayout, LpPool, MaxPool, Padding, PoolWindow};
 use optimium_kernels::pool::{self, IndexOrder, PoolGeometry, WindowGeometry};
+use optimium_kernels::{Part, SharedSlice};
+use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
 use super::spatial::{extent, padding_begin};
@@ -93,42 +95,9 @@ pub(super) fn max_pool(view: &NodeView, op: &MaxPool) -> Result<Layer> {
     let (level, element_type) = (view.level, view.input_type(0)?.storage());
     if is_image(&window) && view.node.output(1).is_none() {
         return match element_type {
-            ElementType::F32 => Ok(Layer::new(name, move |b| {
-                let (x, y) = (b.input(0)?, b.output(0)?);
-                let geometry = image_geometry(&window, &x, &y)?;
-                Ok(Step::parallel(move |memory, part| {
-                    pool::max_pool(level, &geometry, memory.read(x.operand), memory.write(y.operand), part);
-                    Ok(())
-                }))
-            })),
-            ElementType::U8 => Ok(Layer::new(name, move |b| {
-                let (x, y) = (b.input(0)?, b.output(0)?);
-                let geometry = image_geometry(&window, &x, &y)?;
-                Ok(Step::parallel(move |memory, part| {
-                    pool::max_pool_u8(
-                        level,
-                        &geometry,
-                        memory.read(x.operand),
-                        memory.write(y.operand),
-                        part,
-                    );
-                    Ok(())
-                }))
-            })),
-            ElementType::I8 => Ok(Layer::new(name, move |b| {
-                let (x, y) = (b.input(0)?, b.output(0)?);
-                let geometry = image_geometry(&window, &x, &y)?;
-                Ok(Step::parallel(move |memory, part| {
-                    pool::max_pool_i8(
-                        level,
-                        &geometry,
-                        memory.read(x.operand),
-                        memory.write(y.operand),
-                        part,
-                    );
-                    Ok(())
-                }))
-            })),
+            ElementType::F32 => image_max(name, window, level, pool::max_pool),
+            ElementType::U8 => image_max(name, window, level, pool::max_pool_u8),
+            ElementType::I8 => image_max(name, window, level, pool::max_pool_i8),
             other => Err(unsupported_type(other)),
         };
     }
@@ -139,6 +108,25 @@ pub(super) fn max_pool(view: &NodeView, op: &MaxPool) -> Result<Layer> {
         ElementType::U8 => general_max::<u8>(name, op),
         other => Err(unsupported_type(other)),
     }
+}
+
+/// A kernel for channels-last images of one element type.
+type ImageKernel<T> = fn(Level, &PoolGeometry, &[T], SharedSlice<'_, T>, Part);
+
+fn image_max<T: bytemuck::Pod>(
+    name: String,
+    window: PoolWindow,
+    level: Level,
+    kernel: ImageKernel<T>,
+) -> Result<Layer> {
+    Ok(Layer::new(name, move |b| {
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        let geometry = image_geometry(&window, &x, &y)?;
+        Ok(Step::parallel(move |memory, part| {
+            kernel(level, &geometry, memory.read(x.operand), memory.write(y.operand), part);
+            Ok(())
+        }))
+    }))
 }
 
 fn check_channels_first(window: &PoolWindow) -> Result<()> {

@@ -4,7 +4,7 @@ use optimium_graph::ops::{ArgReduce, CumSum, Reduce, Reduction, TopK};
 use optimium_kernels::reduce::{self as kernels, Extreme};
 use optimium_tensor::{ElementType, Error, Result};
 
-use super::elementwise::with_number;
+use super::elementwise::{with_integer, with_number};
 use super::normalization::around;
 use super::view::{NodeView, normalize_axis, unsupported_type};
 use crate::layer::{Layer, Step};
