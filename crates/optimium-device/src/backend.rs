@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use optimium_graph::{Graph, Unsupported};
 use optimium_tensor::{Result, Tensor};
@@ -70,6 +71,18 @@ pub trait ExecutionState: Send {
     /// [`Infer`](optimium_tensor::ErrorKind::Infer) for what only values show, an index out of range for instance.
     fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()>;
 
+    /// As [`run`](ExecutionState::run), and tells `observer` of every step. A plain run pays nothing for it.
+    ///
+    /// # Errors
+    /// As there.
+    fn run_observed(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        cancellation: &Cancellation,
+        observer: &dyn Observer,
+    ) -> Result<()>;
+
     /// Names of the tensors that can be read after a run.
     fn intermediate_names(&self) -> Vec<String>;
 
@@ -79,6 +92,13 @@ pub trait ExecutionState: Send {
     /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for a name that there is not;
     /// [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) where its memory is shared or nothing has run.
     fn intermediate(&self, name: &str) -> Result<Tensor>;
+}
+
+/// Who watches an inference.
+pub trait Observer: Sync {
+    /// Worker `worker` did its part of operation `operation`, an index into [`Executable::operations`], from `start` to `end`. It is
+    /// called by the worker, between its steps.
+    fn step(&self, worker: usize, operation: usize, start: Instant, end: Instant);
 }
 
 /// A wish that an inference end early. Backends look at it between steps.

@@ -8,7 +8,9 @@ mod id;
 mod kind;
 mod platform;
 
-pub use backend::{Backend, Cancellation, CompileOptions, Executable, ExecutionState, OperationInfo};
+pub use backend::{
+    Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo,
+};
 pub use capability::{
     ArmCapability, ArmFeatureKind, CacheSizes, Capability, CudaCapability, HexagonCapability,
     RiscVCapability, SpirVCapability, X86Capability, X86FeatureKind,

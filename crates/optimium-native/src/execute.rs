@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use optimium_device::Cancellation;
+use optimium_device::{Cancellation, Observer};
 use optimium_kernels::Part;
 use optimium_simd::FlushDenormals;
 use optimium_tensor::{Error, ErrorKind, Result};
@@ -13,6 +14,30 @@ use crate::bind::{BoundPlan, BoundStep};
 use crate::memory::Memory;
 use crate::plan::{Plan, describe};
 use crate::team::Barrier;
+
+/// What is done around each step: nothing, or measuring it. The loops are compiled for both.
+pub(crate) trait Watch: Sync {
+    fn around(&self, worker: usize, step: &BoundStep, run: impl FnOnce() -> Result<()>) -> Result<()>;
+}
+
+/// Nobody watches.
+pub(crate) struct Unwatched;
+
+impl Watch for Unwatched {
+    #[inline(always)]
+    fn around(&self, _worker: usize, _step: &BoundStep, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        run()
+    }
+}
+
+impl Watch for &dyn Observer {
+    fn around(&self, worker: usize, step: &BoundStep, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        let result = run();
+        self.step(worker, step.node, start, Instant::now());
+        result
+    }
+}
 
 /// Runs all steps, or fewer where one fails or the inference is cancelled.
 ///
@@ -23,13 +48,14 @@ pub(crate) fn execute(
     bound: &BoundPlan,
     memory: &Memory,
     cancellation: &Cancellation,
+    watch: impl Watch,
 ) -> Result<()> {
     let flush = plan.options.disable_denormals;
     if plan.team.threads() == 1 {
         let mut result = Ok(());
         plan.team.run_alone(|| {
             let _denormals = flush.then(FlushDenormals::enter);
-            result = catch_unwind(AssertUnwindSafe(|| run_alone(plan, bound, memory, cancellation)))
+            result = catch_unwind(AssertUnwindSafe(|| run_alone(plan, bound, memory, cancellation, &watch)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
         });
         return result;
@@ -45,7 +71,7 @@ pub(crate) fn execute(
     };
     plan.team.run(|worker| {
         let _denormals = flush.then(FlushDenormals::enter);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| march.walk(worker))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| march.walk(worker, &watch))) {
             march.fail(0, panicked(&*panic));
             march.barrier.break_open();
         }
@@ -53,12 +79,20 @@ pub(crate) fn execute(
     march.failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
 }
 
-fn run_alone(plan: &Plan, bound: &BoundPlan, memory: &Memory, cancellation: &Cancellation) -> Result<()> {
+fn run_alone(
+    plan: &Plan,
+    bound: &BoundPlan,
+    memory: &Memory,
+    cancellation: &Cancellation,
+    watch: &impl Watch,
+) -> Result<()> {
     for step in &bound.steps {
         if cancellation.is_cancelled() {
             return Err(canceled());
         }
-        (step.step.run)(memory, Part::WHOLE).map_err(|error| at(plan, step, error))?;
+        watch
+            .around(0, step, || (step.step.run)(memory, Part::WHOLE))
+            .map_err(|error| at(plan, step, error))?;
     }
     Ok(())
 }
@@ -77,15 +111,15 @@ struct March<'a> {
 }
 
 impl March<'_> {
-    fn walk(&self, worker: usize) {
+    fn walk(&self, worker: usize, watch: &impl Watch) {
         let part = Part { index: worker, count: self.plan.team.threads() };
         for (index, step) in self.bound.steps.iter().enumerate() {
             if worker == 0 && self.cancellation.is_cancelled() {
                 self.fail(index, canceled());
             }
             let result = match (step.step.parallel, worker) {
-                (true, _) => (step.step.run)(self.memory, part),
-                (false, 0) => (step.step.run)(self.memory, Part::WHOLE),
+                (true, _) => watch.around(worker, step, || (step.step.run)(self.memory, part)),
+                (false, 0) => watch.around(worker, step, || (step.step.run)(self.memory, Part::WHOLE)),
                 (false, _) => Ok(()),
             };
             if let Err(error) = result {

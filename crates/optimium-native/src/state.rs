@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use optimium_device::{Cancellation, ExecutionState};
+use optimium_device::{Cancellation, ExecutionState, Observer};
 use optimium_graph::ValueId;
 use optimium_tensor::{Buffer, Error, ErrorKind, Result, Tensor};
 
 use crate::bind::BoundPlan;
-use crate::execute::execute;
+use crate::execute::{Unwatched, Watch, execute};
 use crate::memory::{Base, Memory};
 use crate::plan::{Place, Plan};
 
@@ -86,8 +86,14 @@ impl State {
     }
 }
 
-impl ExecutionState for State {
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
+impl State {
+    fn run_watched(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        cancellation: &Cancellation,
+        watch: impl Watch,
+    ) -> Result<()> {
         if !self.is_bound_for(inputs) {
             self.rebind(inputs.iter().map(|tensor| tensor.dims().to_vec()).collect())?;
         }
@@ -97,9 +103,25 @@ impl ExecutionState for State {
         // SAFETY: arena and scratch memory are this state's, which is borrowed exclusively; the caller holds access to its tensors; the
         // plan keeps constants alive. The steps are those of the bound plan that laid the arena out.
         let memory = unsafe { Memory::new(&self.bases, scratch, bound.scratch_each) };
-        let result = execute(&self.plan, bound, &memory, cancellation);
+        let result = execute(&self.plan, bound, &memory, cancellation, watch);
         self.has_run = result.is_ok();
         result
+    }
+}
+
+impl ExecutionState for State {
+    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
+        self.run_watched(inputs, outputs, cancellation, Unwatched)
+    }
+
+    fn run_observed(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        cancellation: &Cancellation,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        self.run_watched(inputs, outputs, cancellation, observer)
     }
 
     fn intermediate_names(&self) -> Vec<String> {

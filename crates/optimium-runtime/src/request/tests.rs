@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use optimium_device::{Backend, CompileOptions, Executable, OperationInfo, local_info};
+use optimium_device::{Backend, CompileOptions, Executable, Observer, OperationInfo, local_info};
 use optimium_graph::{Graph, Unsupported};
 use optimium_tensor::{Buffer, ElementType, Expr, TensorShape};
 use optimium_testing::each_case;
@@ -39,6 +39,15 @@ struct FakeState(Work);
 impl ExecutionState for FakeState {
     fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
         self.0(inputs, outputs, cancellation)
+    }
+    fn run_observed(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        cancellation: &Cancellation,
+        _: &dyn Observer,
+    ) -> Result<()> {
+        self.run(inputs, outputs, cancellation)
     }
     fn intermediate_names(&self) -> Vec<String> {
         vec!["inner/:1".into()]
