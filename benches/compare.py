@@ -1,138 +1,99 @@
-"""This runtime and the engines that could be used instead, on the same model, input and number of threads.
+"""This runtime and the engines that could be used instead, on the same models, inputs and numbers of threads.
 
-    python benches/compare.py MODEL.onnx MODEL.tflite … [--threads 1 2] [--rounds 5] [--json FILE]
+    python benches/compare.py MODEL.onnx MODEL.tflite … --threads 1 2
+    python benches/compare.py --suite                   # networks that it builds itself
+    python benches/compare.py --suite resnet18 vit_small --rounds 3
 
-Engines alternate in blocks of 0.1 s with a pause between, because their worker threads spin for a while after a call; the first
-call of a block is not measured. Times are milliseconds for one inference, minimum and median over all blocks. Outputs are compared
-with the first rival's. Engines that are not installed are left out: onnxruntime for ONNX models, ai-edge-litert for TFLite.
-Dynamic dimensions are given as `--size name=value`; others are 1.
+Engines that are not installed are left out: pip install onnxruntime openvino ai-edge-litert. They take turns in blocks, as
+`comparison/measure.py` says. The table has milliseconds for one inference, the ratio of the fastest rival's time to this
+runtime's, the share of what the machine's multiply-adds alone would allow, and how far apart the outputs are.
+The exit status is 1 where this runtime does not run a model or gives other results.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
-import optimium.runtime as rt
-
-BLOCK = 0.1
-PAUSE = 0.06
-
-Engine = tuple[str, Callable[[], object], Callable[[], list[np.ndarray]]]
-"""A name, one inference, and the outputs of the last one."""
-
-
-def ours(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Engine:
-    model = rt.load_model(path, threads=threads)
-    shapes = {name: rt.TensorShape(*array.shape) for name, array in inputs.items()}
-    outputs = {
-        name: np.empty([int(n) for n in model.infer_shape(name, shapes)], model.get_tensor(name).type.to_dtype())
-        for name in model.output_names
-    }
-    request = model.create_request()
-
-    def run() -> None:
-        request.infer(inputs, outputs)
-        request.wait()
-
-    return "optimium", run, lambda: list(outputs.values())
+from comparison.agreement import distance, tolerance
+from comparison.engines import ENGINES, OURS, Arrays, Settings, open_engines, version
+from comparison.inputs import model_inputs
+from comparison.measure import measure
+from comparison.report import Row, conditions, geometric_mean, markdown, print_table
+from comparison.work import count, probe
+from networks import NETWORKS, build
+from rich.console import Console
 
 
-def onnxruntime(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Engine | None:
-    try:
-        import onnxruntime as ort
-    except ImportError:
-        return None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return "onnxruntime", lambda: session.run(None, inputs), lambda: session.run(None, inputs)
-
-
-def litert(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Engine | None:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        return None
-    interpreter = Interpreter(str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
-    details = interpreter.get_output_details()
-    return "litert", interpreter.invoke, lambda: [interpreter.get_tensor(d["index"]).copy() for d in details]
-
-
-def random_inputs(path: Path, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """Normal floats and small integers, the same for the same model."""
-    model, random = rt.load_model(path, threads=1), np.random.default_rng(0)
-    inputs = {}
-    for name in model.input_names:
-        info = model.get_tensor(name)
-        shape = [dim if isinstance(dim, int) else sizes.get(str(dim), 1) for dim in info.shape]
-        dtype = info.type.to_dtype()
-        values = random.standard_normal(shape) if np.issubdtype(dtype, np.floating) else random.integers(0, 2, shape)
-        inputs[name] = np.ascontiguousarray(values, dtype)
-    return inputs
-
-
-def block(run: Callable[[], object]) -> list[float]:
-    """Seconds of each inference of one block."""
-    run()
-    times, end = [], time.perf_counter() + BLOCK
-    while time.perf_counter() < end or not times:
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    time.sleep(PAUSE)
-    return times
-
-
-def compare(path: Path, threads: int, rounds: int, sizes: dict[str, int]) -> dict:
-    """The times of every engine, and how far its outputs are from the first rival's."""
-    inputs = random_inputs(path, sizes)
-    rivals = [onnxruntime] if path.suffix == ".onnx" else [litert] if path.suffix == ".tflite" else []
-    engines = [ours(path, threads, inputs), *(e for make in rivals if (e := make(path, threads, inputs)))]
-    times: dict[str, list[float]] = {name: [] for name, _, _ in engines}
-    for _ in range(rounds):
-        for name, run, _ in engines:
-            times[name] += block(run)
-    results = {name: outputs() for name, _, outputs in engines}
-    row = {"model": path.stem, "threads": threads, "engines": {}}
-    for name, values in times.items():
-        row["engines"][name] = {"min": min(values) * 1e3, "median": statistics.median(values) * 1e3}
-    if len(engines) > 1:
-        theirs = results[engines[1][0]]
-        difference = sum(float(np.sum((a.astype(float) - b) ** 2)) for a, b in zip(results["optimium"], theirs))
-        row["distance"] = (difference / max(sum(float(np.sum(b.astype(float) ** 2)) for b in theirs), 1e-30)) ** 0.5
-        best = min(e["min"] for name, e in row["engines"].items() if name != "optimium")
-        row["ratio"] = best / row["engines"]["optimium"]["min"]
+def compare(path: Path, settings: Settings, inputs: Arrays, names: list[str], rounds: int) -> Row:
+    """One model at one number of threads."""
+    row = Row(path.stem, settings.threads)
+    before = probe()
+    engines, row.reasons = open_engines(names, path, settings, inputs)
+    if OURS not in engines:
+        return row
+    results = {name: [np.array(array) for array in engine.outputs()] for name, engine in engines.items()}
+    row.distances = {name: distance(results[OURS], theirs) for name, theirs in results.items() if name != OURS}
+    row.times = measure(engines, rounds)
+    row.machine = [before, probe()]
+    work = count(path, inputs)
+    row.tolerance = tolerance(settings.precision, work.quantized)
+    row.gflop = (work.floats + work.integers) / 1e9
+    fastest = {name: max(rates[name] for rates in row.machine) for name in before}
+    row.limit = work.limit(fastest, settings.threads)
     return row
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--json", type=Path)
+    add = parser.add_argument
+    add("models", type=Path, nargs="*", help=".onnx and .tflite files, and model folders")
+    add("--suite", nargs="*", metavar="NAME", choices=list(NETWORKS), help="all networks of the suite, or those named")
+    add("--networks", type=Path, help="folder that keeps the suite's files (default: a temporary one)")
+    add("--threads", type=int, nargs="+", default=[1])
+    add("--rounds", type=int, default=5, help="blocks of each engine")
+    add("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    add("--precision", choices=["f32", "bf16"], default="f32", help="bf16: OpenVINO as it comes")
+    add("--size", action="append", default=[], metavar="NAME=VALUE", help="a dynamic dimension; others are 1")
+    add("--json", type=Path, help="file for everything that was measured")
+    add("--markdown", type=Path, help="file for the table")
     options = parser.parse_args()
-    sizes = {name: int(value) for name, value in (entry.split("=") for entry in options.size)}
-    rows = []
-    for path in options.models:
-        for threads in options.threads:
-            row = compare(path, threads, options.rounds, sizes)
-            rows.append(row)
-            cells = "  ".join(f"{n} {e['min']:.3f} / {e['median']:.3f}" for n, e in row["engines"].items())
-            tail = f"  x{row['ratio']:.2f}, apart {row['distance']:.1e}" if "ratio" in row else ""
-            print(f"{row['model']:32} {threads} threads  {cells}{tail}", flush=True)
+    if not options.models and options.suite is None:
+        parser.error("no models: name files, or --suite")
+    return options
+
+
+def main() -> int:
+    options = parse_arguments()
+    sizes = {name: int(value) for name, _, value in (entry.partition("=") for entry in options.size)}
+    names = [name for name in ENGINES if name in options.engines and version(name)]
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = list(options.models)
+        if options.suite is not None:
+            folder = options.networks or Path(temporary)
+            paths += [build(name, folder) for name in options.suite or NETWORKS]
+        for path in paths:
+            inputs = model_inputs(path, sizes)
+            for threads in options.threads:
+                row = compare(path, Settings(threads, options.precision), inputs, names, options.rounds)
+                rows.append(row)
+                told = f"{row.ratio:.2f}" if row.ratio else "–"
+                print(f"{row.model}, {threads} threads: {told}", file=sys.stderr, flush=True)
+    print_table(rows, names, console)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        ratios = [row.ratio for row in rows if row.ratio]
+        everything = {**conditions(), "geometric_mean": geometric_mean(ratios), "rows": [row.to_json() for row in rows]}
+        options.json.write_text(json.dumps(everything, indent=2) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(rows, names))
+    return 0 if all(row.agrees for row in rows) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
