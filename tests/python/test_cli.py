@@ -59,6 +59,18 @@ def test_convert(tmp_path: Path) -> None:
     assert optimium("inspect", tmp_path / "pair").exit_code == 0
 
 
+def test_convert_with_and_without_packed_weights(tmp_path: Path) -> None:
+    for name, options, roles in (
+        ("packed", [], ["graph", "weights", "packed"]),
+        ("plain", ["--no-pack"], ["graph", "weights"]),
+    ):
+        done = optimium("convert", path_of("classifier"), "-o", tmp_path / name, *options)
+        assert done.exit_code == 0, done.output
+        report = json.loads(optimium("inspect", tmp_path / name, "--json").output)
+        assert [file["role"] for file in report["files"]] == roles
+        assert all(file["name"] in optimium("inspect", tmp_path / name).output for file in report["files"])
+
+
 def test_devices() -> None:
     assert "native:" in optimium("devices").output
     assert json.loads(optimium("devices", "--json").output)["devices"]

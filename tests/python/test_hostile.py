@@ -646,6 +646,8 @@ class TestTensors:
         ({"cores": [0, 0]}, rt.InvalidArgumentError),
         ({"cores": [0], "threads": 2}, rt.InvalidArgumentError),
         ({"scheduler_type": "SIMPLE"}, rt.TypeError),
+        ({"precision": "f16"}, rt.InvalidArgumentError),
+        ({"precision": 16}, rt.TypeError),
         ({"devices": ["nonsense"]}, rt.InvalidArgumentError),
         ({"devices": [3]}, rt.TypeError),
         ({"devices": ["cuda:nvidia:0@0"], "strict": True}, rt.DeviceNotFoundError),
@@ -912,7 +914,7 @@ def test_strings_of_terabytes() -> None:
 
 
 def test_tensor_in_a_device() -> None:
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
     out = assert_clean(in_new_process(limit + attempted("rt.load_tensor('/dev/zero')"), timeout=10))
     assert out.startswith("IOError")
 

@@ -277,12 +277,41 @@ request = model.create_request()
             lambda code, out: code == 0 and out == "refused\nFalse\n",
             id="fork",
         ),
+        pytest.param(
+            "team = rt.load_model(MODEL, threads=2).create_request()\n"
+            "for _ in range(2): team.infer([x], [y]); team.wait()",
+            lambda code, out: code == 0,
+            id="exit right after a team ran",
+        ),
+        pytest.param(
+            "team = rt.load_model(MODEL, threads=2).create_request()\n"
+            "team.infer([x], [y]); team.wait()\n"
+            "if os.fork() == 0:\n"
+            "    r = rt.load_model(MODEL, threads=2).create_request(); r.infer([x], [y]); print(r.wait())\n"
+            "else:\n    os.wait(); team.infer([x], [y]); print(team.wait())",
+            lambda code, out: code == 0 and out == "False\nFalse\n",
+            id="fork right after a team ran",
+        ),
     ],
 )
 def test_ends_of_processes(code: str, check: Callable[[int, str], bool]) -> None:
     process = in_new_process(SETUP + code)
     out, error = process.communicate(timeout=60)
     assert check(process.returncode, out), (process.returncode, out, error)
+
+
+def test_idle_models_use_no_cpu() -> None:
+    code = (
+        "import time\n"
+        "requests = [rt.load_model(MODEL, threads=threads).create_request() for threads in (1, 2, 2)]\n"
+        "for request in requests * 2: request.infer([x], [y]); request.wait()\n"
+        "time.sleep(0.2)\n"
+        "before = time.process_time(); time.sleep(0.5); print(time.process_time() - before)\n"
+    )
+    process = in_new_process(SETUP + code)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    assert float(out) < 0.02, "threads that look out for work stop doing so"
 
 
 def test_interruption() -> None:

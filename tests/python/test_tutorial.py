@@ -122,6 +122,11 @@ class TestLoad:
         )
         assert model.name == "affine"
 
+    def test_precision(self) -> None:
+        exact = rt.load_model(path_of("affine"), precision="f32")
+        rounded = rt.load_model(path_of("affine"), precision="bf16")
+        assert exact.input_names == rounded.input_names
+
     def test_from_a_folder(self, tmp_path: Path) -> None:
         progress: list[tuple[str, float]] = []
         rt.convert(path_of("affine"), tmp_path / "model", progress=lambda *step: progress.append(step))

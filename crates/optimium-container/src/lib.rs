@@ -5,6 +5,7 @@
 //!   manifest.json   what the folder is: format version, signature, and every file with size and SHA-256
 //!   graph.json      values, nodes, schemes, small constants; where in the weights the others lie
 //!   weights.bin     a header of 64 bytes, then tensors, each aligned to 64 bytes
+//!   packed.T.bin    optional: the weights as a backend packs them for the target T, each block aligned to 64 bytes
 //! ```
 //!
 //! [`save`] goes from a [`Graph`](optimium_graph::Graph) over records (`records`, made by `encode`) to files, which take
@@ -44,12 +45,14 @@ mod hex;
 mod manifest;
 mod mapping;
 mod open;
+mod packed;
 mod records;
 mod replace;
 mod save;
 mod summary;
 mod weights;
 
-pub use open::{is_model_folder, open, verify};
-pub use save::save;
+pub use open::{Opened, is_model_folder, open, open_packed, verify};
+pub use packed::{PackedBlocks, StoredPacked};
+pub use save::{save, save_packed};
 pub use summary::{FileSummary, SignatureEntry, Summary, inspect};

@@ -11,6 +11,7 @@ use crate::check::MAX_TYPE_NESTING;
 use crate::digest::Digest;
 use crate::files;
 use crate::hex;
+use crate::packed;
 use crate::records::TypeRecord;
 
 /// The manifest's file name.
@@ -18,7 +19,9 @@ pub(crate) const NAME: &str = "manifest.json";
 /// What every manifest's `format` says.
 pub(crate) const FORMAT: &str = "optimium-model";
 /// The version that is written, and the newest that is read.
-pub(crate) const VERSION: Version = Version { major: 1, minor: 0 };
+pub(crate) const VERSION: Version = Version { major: 1, minor: 1 };
+/// The oldest version whose readers read what is written.
+pub(crate) const MIN_READER: Version = Version { major: 1, minor: 0 };
 /// Larger manifests are refused.
 pub(crate) const MAX_SIZE: u64 = 1 << 20;
 
@@ -94,7 +97,7 @@ pub(crate) struct FileEntry {
     pub(crate) size: u64,
     /// SHA-256 of its bytes, in hexadecimal digits.
     pub(crate) sha256: String,
-    /// What it is: `graph`, `weights`, or what a later version adds.
+    /// What it is: `graph`, `weights`, `packed`, or what a later version adds.
     pub(crate) role: String,
 }
 
@@ -179,6 +182,11 @@ impl Manifest {
             .ok_or_else(|| Error::container(format!("{NAME}: expected the weights {name:?} among the files")))
     }
 
+    /// The file of that name and of role `packed`, where there is one.
+    pub(crate) fn packed_file(&self, name: &str) -> Option<&FileEntry> {
+        self.files.iter().find(|file| file.role == packed::ROLE && file.name == name)
+    }
+
     /// Whether the manifest speaks of `graph`.
     ///
     /// # Errors
@@ -260,7 +268,7 @@ mod tests {
             (r#""major":1=>"major":0"#, "expected a version"),
             (r#""major":1=>"major":-1"#, "damaged"),
             (r#""major":1=>"major":1e999"#, "damaged"),
-            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":1}"#, "newer version"),
+            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":2}"#, "newer version"),
             (r#""name":"m"=>"name":"m","features":["lazy"]"#, "newer version"),
             (r#""name":"m"=>"name":"m","name":"n""#, "duplicate field"),
             (r#""name":"m"=>"name":"\ud800""#, "damaged"),

@@ -12,7 +12,8 @@ use crate::decode;
 use crate::digest;
 use crate::files;
 use crate::manifest::{self, FileEntry, Manifest};
-use crate::mapping;
+use crate::mapping::{self, Mapping};
+use crate::packed::{self, StoredPacked};
 use crate::records::WeightsRecord;
 use crate::weights::{ALIGNMENT, Header};
 
@@ -30,13 +31,60 @@ const MAX_WEIGHT_FILES: usize = 1024;
 /// runtime, or encrypted and no passphrase is given; [`NotImplemented`](ErrorKind::NotImplemented) where it is encrypted
 /// and one is given.
 pub fn open(folder: &Path, passphrase: Option<&str>) -> Result<Graph> {
+    open_packed(folder, passphrase, None).map(|opened| opened.graph)
+}
+
+/// A model folder that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The model.
+    pub graph: Graph,
+    /// Its weights packed for the target that was asked for, where they are stored.
+    pub packed: Option<StoredPacked>,
+    weights: Vec<Mapping>,
+    packed_file: Option<Mapping>,
+}
+
+impl Opened {
+    /// Has the packed weights read from the file meanwhile, for who will use all of them soon.
+    pub fn prefetch_packed(&self) {
+        self.packed_file.iter().for_each(Mapping::prefetch);
+    }
+
+    /// Gives the memory of the weights back that were read so far; they are read from the file again where they are used again.
+    pub fn release_weights(&self) {
+        self.weights.iter().for_each(Mapping::release);
+    }
+}
+
+/// As [`open`], with the weights that are stored as packed for `target`. Where they are damaged or belong to another graph they
+/// are left out, with a warning.
+///
+/// # Errors
+/// As there.
+pub fn open_packed(folder: &Path, passphrase: Option<&str>, target: Option<&str>) -> Result<Opened> {
     let opened = || {
         let manifest = read_manifest(folder)?;
         check_encryption(&manifest, passphrase)?;
         check_sizes(folder, &manifest)?;
-        load(folder, &manifest)
+        let (graph, weights) = load(folder, &manifest)?;
+        let packed = target.and_then(|target| packed_for(folder, &manifest, target));
+        let (packed, packed_file) = packed.unzip();
+        Ok(Opened { graph, packed, weights, packed_file })
     };
-    opened().map_err(|error| error.context(folder.display()))
+    opened().map_err(|error: Error| error.context(folder.display()))
+}
+
+fn packed_for(folder: &Path, manifest: &Manifest, target: &str) -> Option<(StoredPacked, Mapping)> {
+    let entry = manifest.packed_file(&packed::file_name(target).ok()?)?;
+    let graph = manifest.graph_file().and_then(FileEntry::digest);
+    match graph.and_then(|graph| packed::open(folder, entry, &graph)) {
+        Ok(packed) => Some(packed),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "packed weights are not used");
+            None
+        }
+    }
 }
 
 /// Checks the model folder at `folder` whole: as [`open`], and the checksum of every file, weights included.
@@ -55,7 +103,10 @@ pub fn verify(folder: &Path) -> Result<()> {
             check_digest(entry, digest)?;
         }
         check_encryption(&manifest, None)?;
-        load(folder, &manifest).map(|_| ())
+        load(folder, &manifest)?;
+        let graph = manifest.graph_file()?.digest()?;
+        let mut packed = manifest.files.iter().filter(|file| file.role == packed::ROLE);
+        packed.try_for_each(|file| packed::open(folder, file, &graph).map(|_| ()))
     };
     verified().map_err(|error: Error| error.context(folder.display()))
 }
@@ -133,7 +184,8 @@ fn check_digest(entry: &FileEntry, digest: digest::Digest) -> Result<()> {
     Ok(())
 }
 
-fn load(folder: &Path, manifest: &Manifest) -> Result<Graph> {
+/// The graph, and its weights.
+fn load(folder: &Path, manifest: &Manifest) -> Result<(Graph, Vec<Mapping>)> {
     if cfg!(target_endian = "big") {
         return Err(Error::not_implemented("model folders are little-endian, and this machine is not"));
     }
@@ -152,14 +204,15 @@ fn load(folder: &Path, manifest: &Manifest) -> Result<Graph> {
         .weights
         .iter()
         .map(|record| map_weights(folder, manifest.weights_file(&record.file)?, record))
-        .collect::<Result<Vec<Arc<Buffer>>>>()?;
+        .collect::<Result<Vec<Mapping>>>()?;
+    let buffers: Vec<Arc<Buffer>> = weights.iter().map(|mapping| Arc::new(mapping.buffer())).collect();
     let graph =
-        decode::decode(records, &weights).map_err(|error| in_graph(error).with_kind(ErrorKind::Container))?;
+        decode::decode(records, &buffers).map_err(|error| in_graph(error).with_kind(ErrorKind::Container))?;
     manifest.check_signature(&graph)?;
-    Ok(graph)
+    Ok((graph, weights))
 }
 
-fn map_weights(folder: &Path, entry: &FileEntry, record: &WeightsRecord) -> Result<Arc<Buffer>> {
+fn map_weights(folder: &Path, entry: &FileEntry, record: &WeightsRecord) -> Result<Mapping> {
     let failed = |cause| Error::container(format!("{} cannot be read", entry.name)).with_cause(cause);
     let (file, size) = files::open_file(folder, &entry.name)?;
     check_size(entry, size)?;
@@ -174,5 +227,5 @@ fn map_weights(folder: &Path, entry: &FileEntry, record: &WeightsRecord) -> Resu
     }
     let length = usize::try_from(size)
         .map_err(|_| Error::container(format!("{} is larger than memory", entry.name)))?;
-    Ok(Arc::new(mapping::map(&file, length).map_err(failed)?))
+    mapping::map(&file, length).map_err(failed)
 }

@@ -13,6 +13,7 @@ use crate::digest;
 use crate::encode::encode;
 use crate::manifest::{self, FileEntry, Manifest};
 use crate::open::MAX_GRAPH_SIZE;
+use crate::packed::{self, PackedBlocks};
 use crate::records::{GraphFile, NodeRecord, WeightsRecord};
 use crate::replace::Staging;
 use crate::weights::Layout;
@@ -31,20 +32,34 @@ const WEIGHTS: &str = "weights.bin";
 /// [`Container`](optimium_tensor::ErrorKind::Container) where something that is not a model folder is in the way, or
 /// writing fails; [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) while somebody writes a constant.
 pub fn save(graph: &Graph, folder: &Path) -> Result<()> {
+    save_packed(graph, folder, &[])
+}
+
+/// As [`save`], with `packed` weights of the graph.
+///
+/// # Errors
+/// As there, and [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for targets that cannot be a part of a name.
+pub fn save_packed(graph: &Graph, folder: &Path, packed: &[PackedBlocks<'_>]) -> Result<()> {
     if cfg!(target_endian = "big") {
         return Err(Error::not_implemented("model folders are little-endian, and this machine is not"));
     }
     let (records, layout) = encode(graph)?;
     let saved = || {
         let staging = Staging::create(folder)?;
-        write(graph, records, &layout, staging.path())?;
+        write(graph, records, &layout, packed, staging.path())?;
         staging.commit()
     };
     saved().map_err(|error: Error| error.context(folder.display()))
 }
 
 /// Writes the files into an empty folder.
-fn write(graph: &Graph, mut records: GraphFile<'_>, layout: &Layout, folder: &Path) -> Result<()> {
+fn write(
+    graph: &Graph,
+    mut records: GraphFile<'_>,
+    layout: &Layout,
+    packed: &[PackedBlocks<'_>],
+    folder: &Path,
+) -> Result<()> {
     let (weights, content) = write_weights(folder, layout)?;
     records.weights = vec![WeightsRecord { file: WEIGHTS.into(), content }];
     let text = serde_json::to_vec(&records)
@@ -57,15 +72,20 @@ fn write(graph: &Graph, mut records: GraphFile<'_>, layout: &Layout, folder: &Pa
     }
     check_readable(&records, &text)?;
     let graph_entry = write_file(folder, GRAPH, "graph", &text)?;
+    let graph_digest = digest::of_bytes(&text);
+    let mut files = vec![graph_entry, weights];
+    for packed in packed {
+        files.push(packed::write(folder, packed, graph_digest)?);
+    }
     let manifest = Manifest {
         format: manifest::FORMAT.into(),
         version: manifest::VERSION,
-        min_reader: Some(manifest::VERSION),
+        min_reader: Some(manifest::MIN_READER),
         producer: concat!("optimium-runtime ", env!("CARGO_PKG_VERSION")).into(),
         name: graph.name.clone(),
         inputs: manifest::signatures(graph, &graph.inputs),
         outputs: manifest::signatures(graph, &graph.outputs),
-        files: vec![graph_entry, weights],
+        files,
         features: Vec::new(),
         encryption: None,
     };

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use common::operators::operators;
 use common::{golden, same, same_node};
-use optimium_container::{open, save, verify};
+use optimium_container::{PackedBlocks, open, open_packed, save_packed, verify};
+use optimium_tensor::{ElementType, Tensor};
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
@@ -29,11 +30,29 @@ fn the_operators_of_version_1_open() {
 }
 
 #[test]
+fn the_packed_weights_of_version_1_1_open() {
+    verify(&folder("v1.1")).unwrap();
+    let opened = open_packed(&folder("v1.1"), None, Some("golden")).unwrap();
+    same(&opened.graph, &golden()).unwrap();
+    let packed = opened.packed.unwrap();
+    let place = &packed.places["block"];
+    let block =
+        Tensor::from_buffer(ElementType::U8, &[place.len()], packed.buffer.clone(), place.start).unwrap();
+    assert_eq!(&block.read_bytes().unwrap()[..], &(0..200).collect::<Vec<u8>>()[..]);
+}
+
+#[test]
 #[ignore = "writes the golden folders of a new version, once"]
 fn write_the_folders() {
-    for (version, graph) in [("v1", golden()), ("v1-operators", operators())] {
-        assert!(!folder(version).exists(), "a golden folder is never written anew");
-        std::fs::create_dir_all(folder(version)).unwrap();
-        save(&graph, &folder(version)).unwrap();
+    let bytes: Vec<u8> = (0..200).collect();
+    let packed = PackedBlocks { target: "golden".into(), blocks: vec![("block".into(), &bytes)] };
+    let folders =
+        [("v1", golden(), vec![]), ("v1-operators", operators(), vec![]), ("v1.1", golden(), vec![packed])];
+    for (version, graph, packed) in folders {
+        // A golden folder is never written anew.
+        if !folder(version).exists() {
+            std::fs::create_dir_all(folder(version)).unwrap();
+            save_packed(&graph, &folder(version), &packed).unwrap();
+        }
     }
 }

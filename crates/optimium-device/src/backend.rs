@@ -7,6 +7,9 @@ use std::time::Instant;
 use optimium_graph::{Graph, Unsupported};
 use optimium_tensor::{Result, Tensor};
 
+use crate::packed::{PackedBlock, PackedWeights};
+use crate::precision::Precision;
+
 /// How a graph is to be compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompileOptions {
@@ -20,6 +23,10 @@ pub struct CompileOptions {
     pub disable_denormals: bool,
     /// The instruction set to be used, by name; none is the best of the machine.
     pub instruction_set: Option<String>,
+    /// How exact matrix products and convolutions are to be.
+    pub precision: Precision,
+    /// Weights of this very graph that were packed before; those that do not fit are packed anew.
+    pub packed: Option<PackedWeights>,
 }
 
 impl Default for CompileOptions {
@@ -30,6 +37,8 @@ impl Default for CompileOptions {
             memory_optimization: true,
             disable_denormals: true,
             instruction_set: None,
+            precision: Precision::F32,
+            packed: None,
         }
     }
 }
@@ -45,12 +54,22 @@ pub trait Backend: Send + Sync {
     /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) listing all that is unsupported; [`Model`](optimium_tensor::ErrorKind::Model),
     /// [`OutOfResource`](optimium_tensor::ErrorKind::OutOfResource) as they occur.
     fn compile(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Arc<dyn Executable>>;
+
+    /// The name of what weights are packed for with those options; `None` where nothing is packed.
+    fn packing_target(&self, _options: &CompileOptions) -> Option<String> {
+        None
+    }
 }
 
 /// A compiled graph: immutable, shared by any number of states.
 pub trait Executable: Send + Sync {
     /// What it does, step by step.
     fn operations(&self) -> Vec<OperationInfo>;
+
+    /// The packed weights, which [`CompileOptions::packed`] takes when the same graph is compiled again.
+    fn packed(&self) -> Vec<PackedBlock<'_>> {
+        Vec::new()
+    }
 
     /// The memory of one inference after the other. States run independently of each other.
     ///

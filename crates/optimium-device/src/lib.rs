@@ -6,7 +6,9 @@ mod capability;
 mod host;
 mod id;
 mod kind;
+mod packed;
 mod platform;
+mod precision;
 
 pub use backend::{
     Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo,
@@ -18,4 +20,6 @@ pub use capability::{
 pub use host::{HostInfo, LOCAL_HOST, OsKind, local_info};
 pub use id::DeviceId;
 pub use kind::DeviceKind;
+pub use packed::{PackedBlock, PackedWeights};
 pub use platform::PlatformKind;
+pub use precision::Precision;

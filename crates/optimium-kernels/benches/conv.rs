@@ -1,13 +1,16 @@
-//! Rates of convolutions on one core, at the levels named as arguments or at the best one.
+//! Rates of convolutions on one core. A rate above the peak is Winograd's, which multiplies less.
 
 mod common;
 
+use std::process::ExitCode;
+
 use optimium_kernels::activation::Activation;
-use optimium_kernels::conv::{Convolution, Geometry, Parameters, candidates};
+use optimium_kernels::conv::{Convolution, Geometry, Images, Parameters, TransposedConvolution, candidates};
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::{AlignedVec, Part, SharedSlice};
-use optimium_simd::Level;
+use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice};
 use optimium_testing::Random;
+
+use common::Bench;
 
 /// Layers of the usual networks: `[input size, inputs, outputs, kernel, stride, padding]`.
 const LAYERS: [[usize; 6]; 15] = [
@@ -28,20 +31,58 @@ const LAYERS: [[usize; 6]; 15] = [
     [112, 16, 96, 1, 1, 0],
 ];
 
-fn main() {
-    let named: Vec<Level> = std::env::args().filter_map(|name| Level::from_name(&name)).collect();
-    let levels = if named.is_empty() { vec![Level::best()] } else { named };
-    for level in levels {
-        let peak = common::peak(level);
-        println!("{level}: peak {:.1} GFLOP/s", peak / 1e9);
+/// Transposed convolutions that double the size of an image: `[input size, inputs, outputs, kernel]`.
+const TRANSPOSED: [[usize; 4]; 3] = [[64, 96, 48, 2], [128, 48, 24, 2], [32, 128, 64, 4]];
+
+fn main() -> ExitCode {
+    common::run("conv", |bench| {
         for layer in LAYERS {
-            run(level, layer, peak);
+            run(bench, layer);
         }
-    }
+        for layer in TRANSPOSED {
+            transposed(bench, layer);
+        }
+    })
 }
 
-/// Reports all algorithms for one layer.
-fn run(level: Level, [size, inputs, outputs, kernel, stride, padding]: [usize; 6], peak: f64) {
+fn transposed(bench: &mut Bench, [size, inputs, outputs, kernel]: [usize; 4]) {
+    let name = format!("{size}², {inputs} to {outputs}, {kernel}x{kernel} to twice the size");
+    if !bench.wants(&name) {
+        return;
+    }
+    let parameters = Parameters {
+        input_channels: inputs,
+        output_channels: outputs,
+        kernel: [kernel; 2],
+        stride: [2; 2],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let geometry = Geometry {
+        batch: 1,
+        input: [size; 2],
+        output: [2 * size; 2],
+        padding: [(kernel - 2) / 2; 2],
+        input_stride: inputs,
+        output_stride: outputs,
+    };
+    let mut random = Random::new(1);
+    let (x, weights) =
+        (random.floats(size * size * inputs), random.floats(inputs * outputs * kernel * kernel));
+    let bias = random.floats(outputs);
+    let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+    let convolution = TransposedConvolution::new(bench.level, &parameters, &weights, &Packing::default());
+    let mut y = AlignedVec::zeroed(4 * size * size * outputs);
+    let y = SharedSlice::new(&mut y);
+    let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));
+    bench.operations(&name, 2.0 * (x.len() * outputs * kernel * kernel) as f64, || {
+        convolution.run(&geometry, &x, &epilogue, y, &mut scratch, Part::WHOLE);
+    });
+}
+
+/// The algorithm that is chosen for a layer and, without `--quick`, all others.
+fn run(bench: &mut Bench, [size, inputs, outputs, kernel, stride, padding]: [usize; 6]) {
+    let level = bench.level;
     let parameters = Parameters {
         input_channels: inputs,
         output_channels: outputs,
@@ -66,14 +107,19 @@ fn run(level: Level, [size, inputs, outputs, kernel, stride, padding]: [usize; 6
     let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
     let mut y = AlignedVec::zeroed(output * output * outputs);
     let y = SharedSlice::new(&mut y);
-    for candidate in candidates(level, &parameters) {
-        let convolution =
-            Convolution::for_pixels(level, &parameters, candidate.algorithm, &weights, output * output);
+    let images = Images { batch: 1, output: [output; 2] };
+    let layer = format!("{size}², {inputs} to {outputs}, {kernel}x{kernel} by {stride}");
+    let operations = (2 * output * output * outputs * depth) as f64;
+    for (index, candidate) in candidates(level, &parameters, &images).into_iter().enumerate() {
+        let (algorithm, packing) = (candidate.algorithm, Packing::default());
+        let name = if index == 0 { layer.clone() } else { format!("{layer}, {algorithm}") };
+        if !bench.wants(&name) || (index > 0 && bench.is_quick()) {
+            continue;
+        }
+        let convolution = Convolution::new(level, &parameters, algorithm, &weights, &images, &packing);
         let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));
-        let seconds =
-            common::seconds(|| convolution.run(&geometry, &x, &epilogue, y, &mut scratch, Part::WHOLE));
-        let name =
-            format!("{size}², {inputs} to {outputs}, {kernel}x{kernel} by {stride}, {}", candidate.algorithm);
-        common::report(&name, (2 * output * output * outputs * depth) as f64, seconds, peak);
+        bench.operations(&name, operations, || {
+            convolution.run(&geometry, &x, &epilogue, y, &mut scratch, Part::WHOLE);
+        });
     }
 }

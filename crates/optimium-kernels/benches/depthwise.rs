@@ -1,13 +1,16 @@
-//! Rates of depthwise convolutions on one core, at the levels named as arguments or at the best one.
+//! Rates of depthwise convolutions on one core.
 
 mod common;
+
+use std::process::ExitCode;
 
 use optimium_kernels::conv::{Geometry, Parameters};
 use optimium_kernels::depthwise::Depthwise;
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::{AlignedVec, Part, SharedSlice, activation::Activation};
-use optimium_simd::Level;
+use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice, activation::Activation};
 use optimium_testing::Random;
+
+use common::Bench;
 
 /// Layers of the usual networks: height and width, channels, kernel, stride.
 const LAYERS: [[usize; 4]; 16] = [
@@ -29,7 +32,7 @@ const LAYERS: [[usize; 4]; 16] = [
     [7, 768, 7, 1],
 ];
 
-fn measure(level: Level, [size, channels, kernel, stride]: [usize; 4], peak: f64) {
+fn measure(bench: &mut Bench, [size, channels, kernel, stride]: [usize; 4]) {
     let parameters = Parameters {
         input_channels: channels,
         output_channels: channels,
@@ -55,20 +58,17 @@ fn measure(level: Level, [size, channels, kernel, stride]: [usize; 4], peak: f64
     let mut y = AlignedVec::zeroed(outputs);
     let y = SharedSlice::new(&mut y);
     let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
-    let depthwise = Depthwise::new(level, &parameters, &weights);
-    let seconds = common::seconds(|| depthwise.run(&geometry, &x, &epilogue, y, Part::WHOLE));
+    let depthwise = Depthwise::new(bench.level, &parameters, &weights, &Packing::default());
     let name = format!("{size}² x {channels}, {kernel} x {kernel}, stride {stride}");
-    common::report(&name, 2.0 * (outputs * kernel * kernel) as f64, seconds, peak);
+    bench.operations(&name, 2.0 * (outputs * kernel * kernel) as f64, || {
+        depthwise.run(&geometry, &x, &epilogue, y, Part::WHOLE);
+    });
 }
 
-fn main() {
-    let named: Vec<Level> = std::env::args().filter_map(|name| Level::from_name(&name)).collect();
-    let levels = if named.is_empty() { vec![Level::best()] } else { named };
-    for level in levels {
-        let peak = common::peak(level);
-        println!("{level}: peak {:.1} GFLOP/s", peak / 1e9);
+fn main() -> ExitCode {
+    common::run("depthwise", |bench| {
         for layer in LAYERS {
-            measure(level, layer, peak);
+            measure(bench, layer);
         }
-    }
+    })
 }

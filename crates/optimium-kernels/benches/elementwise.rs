@@ -1,9 +1,8 @@
-//! Rates of elementwise functions, softmax, normalization and reductions on one core, beside those of a
-//! plain copy, at the levels named as arguments or at the best one.
+//! Rates of elementwise functions, softmax, normalization and reductions on one core, beside those of a plain copy.
 
 mod common;
 
-use std::hint::black_box;
+use std::process::ExitCode;
 
 use optimium_kernels::activation::{Activation, activate};
 use optimium_kernels::elementwise::{Binary, Broadcast, ElementKind, Unary, binary_f32, cast, unary_f32};
@@ -14,30 +13,29 @@ use optimium_kernels::{Part, SharedSlice};
 use optimium_simd::Level;
 use optimium_testing::Random;
 
+use common::Bench;
+
 /// Elements of a tensor: the activations of a usual layer, larger than the first cache.
 const SIZE: usize = 1 << 17;
 
-struct Bench {
+struct Cases<'a> {
+    bench: &'a mut Bench,
     level: Level,
     x: Vec<f32>,
     z: Vec<f32>,
     y: Vec<f32>,
 }
 
-impl Bench {
-    fn new(level: Level) -> Bench {
+impl Cases<'_> {
+    fn new(bench: &mut Bench) -> Cases<'_> {
         let mut random = Random::new(1);
-        Bench { level, x: random.floats(SIZE), z: random.floats(SIZE), y: vec![0.0; SIZE] }
+        let (level, x, z) = (bench.level, random.floats(SIZE), random.floats(SIZE));
+        Cases { bench, level, x, z, y: vec![0.0; SIZE] }
     }
 
-    /// Prints the time, the bytes read and written in a second, and the time of a copy by the time taken.
     fn report(&mut self, name: &str, bytes: usize, mut call: impl FnMut(&[f32], &[f32], SharedSlice<f32>)) {
-        let (from, mut to) = (vec![1u8; bytes / 2], vec![0u8; bytes / 2]);
-        let copy = common::seconds(|| black_box(&mut to).copy_from_slice(black_box(&from)));
         let y = SharedSlice::new(&mut self.y);
-        let seconds = common::seconds(|| call(&self.x, &self.z, y));
-        let rate = bytes as f64 / seconds / 1e9;
-        println!("{name:36} {:9.2} µs {rate:8.1} GB/s {:6.3} of a copy", seconds * 1e6, copy / seconds);
+        self.bench.bytes(name, bytes, || call(&self.x, &self.z, y));
     }
 
     fn functions(&mut self) {
@@ -150,16 +148,13 @@ impl Bench {
     }
 }
 
-fn main() {
-    let named: Vec<Level> = std::env::args().filter_map(|name| Level::from_name(&name)).collect();
-    let levels = if named.is_empty() { vec![Level::best()] } else { named };
-    for level in levels {
-        println!("{level}");
-        let mut bench = Bench::new(level);
-        bench.functions();
-        bench.pairs();
-        bench.rows();
-        bench.reductions();
-        bench.casts();
-    }
+fn main() -> ExitCode {
+    common::run("elementwise", |bench| {
+        let mut cases = Cases::new(bench);
+        cases.functions();
+        cases.pairs();
+        cases.rows();
+        cases.reductions();
+        cases.casts();
+    })
 }

@@ -1,12 +1,15 @@
-//! Rates of matrix products on one core, at the levels named as arguments or at the best one.
+//! Rates of matrix products on one core.
 
 mod common;
 
+use std::process::ExitCode;
+
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::gemm::{Layout, PackedMatrix, Problem, candidates, gemm};
-use optimium_kernels::{AlignedVec, Part, SharedSlice, activation::Activation};
-use optimium_simd::Level;
+use optimium_kernels::gemm::{Layout, PackedBf16, PackedMatrix, Problem, Tile, candidates, gemm, gemm_bf16};
+use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice, activation::Activation};
 use optimium_testing::Random;
+
+use common::Bench;
 
 /// Products of the usual networks, `[m, n, k]`.
 const SIZES: [[usize; 3]; 22] = [
@@ -34,39 +37,78 @@ const SIZES: [[usize; 3]; 22] = [
     [1, 4096, 4096],
 ];
 
-fn run(level: Level, [m, n, k]: [usize; 3], layout: &Layout, activation: Activation) -> f64 {
+fn product(bench: &mut Bench, name: &str, [m, n, k]: [usize; 3], layout: &Layout, activation: Activation) {
+    if !bench.wants(name) {
+        return;
+    }
     let mut random = Random::new(1);
     let (a, b, bias) = (random.floats(m * k), random.floats(k * n), random.floats(n));
-    let packed = PackedMatrix::new(*layout, &b, n, 1);
+    let packed = PackedMatrix::new(*layout, &b, n, 1, &Packing::default());
     let mut c = AlignedVec::zeroed(m * n);
-    let shared = SharedSlice::new(&mut c);
+    let (level, shared) = (bench.level, SharedSlice::new(&mut c));
     let epilogue = Epilogue { bias: Some(&bias), activation, ..Epilogue::default() };
-    common::seconds(|| gemm(level, m, &a, k, layout, &packed.data, &epilogue, shared, n, Part::WHOLE))
+    let work = || gemm(level, m, &a, k, layout, &packed.data, &epilogue, shared, n, Part::WHOLE);
+    // A vector times a matrix reads the matrix once and does nothing else.
+    match m {
+        1 => bench.reads(name, 4 * k * n, 1, work),
+        _ => bench.operations(name, 2.0 * (m * n * k) as f64, work),
+    }
 }
 
-fn main() {
-    let named: Vec<Level> = std::env::args().filter_map(|name| Level::from_name(&name)).collect();
-    let levels = if named.is_empty() { vec![Level::best()] } else { named };
-    for level in levels {
-        let peak = common::peak(level);
-        println!("{level}: peak {:.1} GFLOP/s", peak / 1e9);
-        for sizes in SIZES {
-            let [m, n, k] = sizes;
-            let operations = 2.0 * (m * n * k) as f64;
-            for candidate in candidates(level, &Problem { m, n, k }) {
-                let tile = candidate.layout.tile;
-                let name = format!("{m}x{n}x{k}, tile {}x{} vectors", tile.rows, tile.vectors);
-                let seconds = run(level, sizes, &candidate.layout, Activation::Relu);
-                common::report(&name, operations, seconds, peak);
-            }
-        }
-        for activation in [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Silu] {
-            for [m, n, k] in [[12544, 96, 16], [128, 1536, 384]] {
-                let layout = candidates(level, &Problem { m, n, k })[0].layout;
-                let seconds = run(level, [m, n, k], &layout, activation);
-                let name = format!("{m}x{n}x{k} with {activation:?}");
-                common::report(&name, 2.0 * (m * n * k) as f64, seconds, peak);
+/// The way that is chosen for each product and, without `--quick`, all others.
+fn tiles(bench: &mut Bench) {
+    for sizes in SIZES {
+        let [m, n, k] = sizes;
+        for (index, candidate) in candidates(bench.level, &Problem { m, n, k }).iter().enumerate() {
+            let Tile { rows, vectors } = candidate.layout.tile;
+            let columns = vectors * candidate.layout.level.lanes();
+            let name = match index {
+                0 => format!("{m}x{n}x{k}"),
+                _ => format!("{m}x{n}x{k} by tiles of {rows}x{columns}"),
+            };
+            if index == 0 || !bench.is_quick() {
+                product(bench, &name, sizes, &candidate.layout, Activation::Relu);
             }
         }
     }
+}
+
+/// Products with each activation behind them.
+fn activations(bench: &mut Bench) {
+    use Activation::*;
+    for activation in [None, Relu, HardSwish, Silu, Sigmoid, Tanh, Gelu, GeluTanh] {
+        for [m, n, k] in [[12544, 96, 16], [3136, 384, 96], [197, 768, 192], [128, 1536, 384]] {
+            let layout = candidates(bench.level, &Problem { m, n, k })[0].layout;
+            product(bench, &format!("{m}x{n}x{k} with {activation:?}"), [m, n, k], &layout, activation);
+        }
+    }
+}
+
+/// Products in bfloat16, beside the peak of `f32`.
+fn halves(bench: &mut Bench) {
+    for [m, n, k] in SIZES {
+        let name = format!("{m}x{n}x{k} of bf16");
+        if !bench.wants(&name) {
+            continue;
+        }
+        let mut random = Random::new(1);
+        let (a, b, bias) = (random.floats(m * k), random.floats(k * n), random.floats(n));
+        let packed = PackedBf16::new(bench.level, &Problem { m, n, k }, &b, n, 1, &Packing::default());
+        let (mut c, mut scratch) = (AlignedVec::zeroed(m * n), vec![0; packed.scratch_len(m)]);
+        let (level, shared) = (bench.level, SharedSlice::new(&mut c));
+        let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        bench.operations(&name, 2.0 * (m * n * k) as f64, || {
+            gemm_bf16(level, m, &a, k, &packed, &epilogue, shared, n, &mut scratch, Part::WHOLE);
+        });
+    }
+}
+
+fn main() -> ExitCode {
+    common::run("gemm", |bench| {
+        tiles(bench);
+        activations(bench);
+        if bench.level.has_bf16() {
+            halves(bench);
+        }
+    })
 }

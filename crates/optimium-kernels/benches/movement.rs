@@ -2,14 +2,30 @@
 
 mod common;
 
-use std::hint::black_box;
+use std::process::ExitCode;
 
-use optimium_kernels::movement::{Pad, PadMode, StridedCopy, Transpose};
+use optimium_kernels::movement::{Pad, PadMode, StridedCopy, Transpose, gather};
 use optimium_kernels::pool::{PoolGeometry, average_pool, max_pool};
 use optimium_kernels::resize::{Mode, Resize, ResizeOptions};
 use optimium_kernels::{AlignedVec, Part, SharedSlice};
-use optimium_simd::Level;
 use optimium_testing::Random;
+
+use common::Bench;
+
+/// Transposes of the usual networks: shape, permutation, bytes of an element.
+const TRANSPOSES: [(&[usize], &[usize], usize); 11] = [
+    (&[1024, 1024], &[1, 0], 4),
+    (&[384, 197], &[1, 0], 4),
+    (&[1, 64, 3136], &[0, 2, 1], 4),
+    (&[1, 3136, 64], &[0, 2, 1], 4),
+    (&[1, 3, 50176], &[0, 2, 1], 4),
+    (&[1, 50176, 3], &[0, 2, 1], 4),
+    (&[1, 3, 50176], &[0, 2, 1], 1),
+    (&[1, 256, 784], &[0, 2, 1], 1),
+    (&[1, 256, 784], &[0, 2, 1], 2),
+    (&[1, 256, 784], &[0, 2, 1], 8),
+    (&[1, 197, 12, 64], &[0, 2, 1, 3], 4),
+];
 
 /// Bytes that begin with a cache line, as tensors do, in pages that are there.
 fn aligned(size: usize) -> AlignedVec<u8> {
@@ -24,47 +40,51 @@ fn floats(count: usize) -> AlignedVec<f32> {
     values
 }
 
-/// Prints the bytes read and written in a second, and a copy's time for as many by the time taken.
-fn report(name: &str, read: usize, written: usize, seconds: f64) {
-    let size = (read + written) / 2;
-    let (from, mut to) = (aligned(size), aligned(size));
-    let copy = common::seconds(|| black_box(&mut to[..]).copy_from_slice(black_box(&from)));
-    let rate = (read + written) as f64 / seconds / 1e9;
-    println!("{name:44} {:9.1} µs {rate:8.1} GB/s {:6.3} of a copy", seconds * 1e6, copy / seconds);
-}
-
-fn transpose(shape: &[usize], permutation: &[usize], element_size: usize) {
+fn transpose(bench: &mut Bench, shape: &[usize], permutation: &[usize], element_size: usize) {
     let bytes = shape.iter().product::<usize>() * element_size;
     let (x, mut y) = (aligned(bytes), aligned(bytes));
     let transpose = Transpose::new(shape, permutation, element_size);
     let y = SharedSlice::new(&mut y);
-    let seconds = common::seconds(|| transpose.run(&x, y, Part::WHOLE));
-    report(&format!("transpose {shape:?} by {permutation:?}, {element_size} bytes"), bytes, bytes, seconds);
+    let name = format!("transpose {shape:?} by {permutation:?}, {element_size} bytes");
+    bench.bytes(&name, 2 * bytes, || transpose.run(&x, y, Part::WHOLE));
 }
 
-fn copies() {
+fn copies(bench: &mut Bench) {
     let (x, mut y) = (aligned(1 << 22), aligned(1 << 22));
     let y = SharedSlice::new(&mut y);
     let (slice, offset) = StridedCopy::slice(&[1024, 1024], &[0, 512], &[1, 1], &[1024, 512], 4);
-    let seconds = common::seconds(|| slice.run(&x, offset, y, 0, Part::WHOLE));
-    report("half of each row of 1024 x 1024", 1 << 21, 1 << 21, seconds);
+    bench.bytes("half of each row of 1024 x 1024", (1 << 21) + (1 << 21), || {
+        slice.run(&x, offset, y, 0, Part::WHOLE)
+    });
     let (slice, offset) = StridedCopy::slice(&[1024, 1024], &[0, 0], &[1, 2], &[1024, 512], 4);
-    let seconds = common::seconds(|| slice.run(&x, offset, y, 0, Part::WHOLE));
-    report("every other element of 1024 x 1024", 1 << 22, 1 << 21, seconds);
+    bench.bytes("every other element of 1024 x 1024", (1 << 22) + (1 << 21), || {
+        slice.run(&x, offset, y, 0, Part::WHOLE)
+    });
     let expand = StridedCopy::expand(&[1024, 1], &[1024, 1024], 4);
-    let seconds = common::seconds(|| expand.run(&x, 0, y, 0, Part::WHOLE));
-    report("a column broadcast to 1024 x 1024", 1 << 12, 1 << 22, seconds);
+    bench.bytes("a column broadcast to 1024 x 1024", (1 << 12) + (1 << 22), || {
+        expand.run(&x, 0, y, 0, Part::WHOLE)
+    });
     let pad = Pad::new(&[112, 112, 64], &[1, 1, 0], &[1, 1, 0], PadMode::Constant, 4);
     let (from, to) = (112 * 112 * 64 * 4, 114 * 114 * 64 * 4);
-    let seconds = common::seconds(|| {
+    bench.bytes("pad 112 x 112 x 64", from + to, || {
         // SAFETY: the slice is dropped before the next one.
         let y = unsafe { SharedSlice::from_raw(y.as_mut_ptr(), to) };
         pad.run(&x[..from], &[0; 4], y, Part::WHOLE);
     });
-    report("pad 112 x 112 x 64", from, to, seconds);
 }
 
-fn pools(level: Level) {
+/// The rows of an embedding.
+fn embedding(bench: &mut Bench) {
+    let (words, width, tokens) = (4000, 384, 128);
+    let (table, mut y) = (aligned(words * width * 4), aligned(tokens * width * 4));
+    let ids: Vec<i64> = (0..tokens as i64).map(|i| i * 31 % words as i64).collect();
+    let y = SharedSlice::new(&mut y);
+    bench.bytes(&format!("{tokens} of {words} rows of {width}"), 2 * tokens * width * 4, || {
+        gather(&table, &[words, width], 0, &ids, 4, y, Part::WHOLE).expect("the ids are rows");
+    });
+}
+
+fn pools(bench: &mut Bench) {
     for [size, channels, kernel, stride] in [[112, 64, 3, 2], [56, 64, 2, 2], [20, 256, 5, 1]] {
         let output = size / stride;
         let geometry = PoolGeometry {
@@ -82,44 +102,45 @@ fn pools(level: Level) {
         };
         let x = floats(size * size * channels);
         let mut y = AlignedVec::zeroed(output * output * channels);
-        let (read, written) = (4 * x.len(), 4 * y.len());
-        let y = SharedSlice::new(&mut y);
+        let bytes = 4 * (x.len() + y.len());
+        let (level, y) = (bench.level, SharedSlice::new(&mut y));
         let name = format!("{size}² x {channels}, {kernel} x {kernel}, stride {stride}");
-        let seconds = common::seconds(|| max_pool(level, &geometry, &x, y, Part::WHOLE));
-        report(&format!("maximum {name}"), read, written, seconds);
-        let seconds = common::seconds(|| average_pool(level, &geometry, false, &x, y, Part::WHOLE));
-        report(&format!("mean {name}"), read, written, seconds);
+        bench.bytes(&format!("maximum {name}"), bytes, || {
+            max_pool(level, &geometry, (&x[..]).into(), y, Part::WHOLE);
+        });
+        bench.bytes(&format!("mean {name}"), bytes, || {
+            average_pool(level, &geometry, false, (&x[..]).into(), y, Part::WHOLE);
+        });
     }
 }
 
-fn resizes(level: Level) {
+fn resizes(bench: &mut Bench) {
     for mode in [Mode::Nearest, Mode::Linear, Mode::Cubic] {
-        let options = ResizeOptions { mode, ..ResizeOptions::default() };
-        let (input, output) = ([1, 40, 40, 128], [1, 80, 80, 128]);
-        let resize = Resize::new(level, &options, &input, &output, &[1.0, 2.0, 2.0, 1.0], None);
-        let x = floats(input.iter().product());
-        let mut y = AlignedVec::zeroed(output.iter().product());
-        let (read, written) = (4 * x.len(), 4 * y.len());
-        let y = SharedSlice::new(&mut y);
-        let seconds = common::seconds(|| resize.run(&x, y, Part::WHOLE));
-        report(&format!("resize {mode:?} {input:?} by 2"), read, written, seconds);
+        resize(bench, mode, [1, 40, 40, 128], [1, 80, 80, 128]);
     }
+    resize(bench, Mode::Linear, [1, 21, 33, 33], [1, 21, 264, 264]);
 }
 
-fn main() {
-    let level = Level::best();
-    copies();
-    transpose(&[1024, 1024], &[1, 0], 4);
-    transpose(&[384, 197], &[1, 0], 4);
-    transpose(&[1, 64, 3136], &[0, 2, 1], 4);
-    transpose(&[1, 3136, 64], &[0, 2, 1], 4);
-    transpose(&[1, 3, 50176], &[0, 2, 1], 4);
-    transpose(&[1, 50176, 3], &[0, 2, 1], 4);
-    transpose(&[1, 3, 50176], &[0, 2, 1], 1);
-    transpose(&[1, 256, 784], &[0, 2, 1], 1);
-    transpose(&[1, 256, 784], &[0, 2, 1], 2);
-    transpose(&[1, 256, 784], &[0, 2, 1], 8);
-    transpose(&[1, 197, 12, 64], &[0, 2, 1, 3], 4);
-    pools(level);
-    resizes(level);
+fn resize(bench: &mut Bench, mode: Mode, input: [usize; 4], output: [usize; 4]) {
+    let options = ResizeOptions { mode, ..ResizeOptions::default() };
+    let scales = [0, 1, 2, 3].map(|axis| output[axis] as f32 / input[axis] as f32);
+    let resize = Resize::new(bench.level, &options, &input, &output, &scales, None);
+    let x = floats(input.iter().product());
+    let mut y = AlignedVec::zeroed(output.iter().product());
+    let bytes = 4 * (x.len() + y.len());
+    let y = SharedSlice::new(&mut y);
+    bench
+        .bytes(&format!("resize {mode:?} {input:?} to {output:?}"), bytes, || resize.run(&x, y, Part::WHOLE));
+}
+
+fn main() -> ExitCode {
+    common::run("movement", |bench| {
+        copies(bench);
+        for (shape, permutation, element_size) in TRANSPOSES {
+            transpose(bench, shape, permutation, element_size);
+        }
+        embedding(bench);
+        pools(bench);
+        resizes(bench);
+    })
 }

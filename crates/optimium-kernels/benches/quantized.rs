@@ -1,62 +1,17 @@
-//! Speed of the integer kernels, in GOP/s and as a fraction of what a loop of byte dot products reaches.
-//!
-//! `cargo bench -p optimium-kernels --bench quantized [-- level]`
+//! Rates of the integer kernels on one core.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod common;
+
+use std::process::ExitCode;
 
 use optimium_kernels::conv::{Geometry, Parameters};
 use optimium_kernels::quantized::{
-    Activations, Output, PackedMatrix, Quantization, QuantizedConvolution, QuantizedDepthwise, Requantize,
-    Rows, Weights, add, gemm,
+    Activations, Channels, Output, PackedMatrix, Quantization, QuantizedConvolution, QuantizedDepthwise,
+    Requantize, Rows, Weights, add, dequantize_linear, dynamic_quantize_linear, gemm, quantize_linear,
 };
-use optimium_kernels::{AlignedVec, Part, SharedSlice};
-use optimium_simd::{Level, Simd, SimdTask};
+use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice};
 
-/// Seconds of the fastest of many calls.
-fn fastest(mut call: impl FnMut()) -> f64 {
-    call();
-    let start = Instant::now();
-    let mut best = f64::INFINITY;
-    let mut calls = 0;
-    while calls < 5 || start.elapsed().as_secs_f64() < 0.2 {
-        let start = Instant::now();
-        call();
-        best = best.min(start.elapsed().as_secs_f64());
-        calls += 1;
-    }
-    best
-}
-
-/// A loop of independent byte dot products: the peak that everything is compared with.
-struct Probe(usize);
-
-impl SimdTask for Probe {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f64 {
-        let mut sums = [simd.splat_i32(0); 12];
-        let (a, b) = (simd.splat_i32(black_box(0x0102_0304)), simd.splat_i32(black_box(0x0101_0101)));
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = simd.dot_u8_i8(*sum, a, b);
-            }
-        }
-        let mut lanes = [0i32; 16];
-        for sum in sums {
-            // SAFETY: a vector has at most sixteen lanes.
-            unsafe { simd.store_i32(lanes.as_mut_ptr(), sum) };
-            black_box(&lanes);
-        }
-        (self.0 * 12 * S::LANES * 8) as f64
-    }
-}
-
-fn report(name: &str, operations: f64, seconds: f64, peak: f64) {
-    let rate = operations / seconds * 1e-9;
-    println!("{name:<44} {:>9.1} µs {rate:>8.1} GOP/s {:>6.3} of peak", seconds * 1e6, rate / peak);
-}
+use common::Bench;
 
 fn requantize<'a>(c: &'a mut [u8], multiplier: &'a [f32], bias: &'a [i32]) -> Output<'a> {
     let c = SharedSlice::new(c);
@@ -73,7 +28,8 @@ fn requantize<'a>(c: &'a mut [u8], multiplier: &'a [f32], bias: &'a [i32]) -> Ou
     })
 }
 
-fn products(level: Level, peak: f64) {
+fn products(bench: &mut Bench) {
+    let level = bench.level;
     let sizes = [
         (3136, 64, 64),
         (3136, 64, 576),
@@ -91,17 +47,19 @@ fn products(level: Level, peak: f64) {
         let (a, b) = (vec![17u8; m * k], vec![3u8; k * n]);
         let weights =
             Weights { data: &b, k, n, row_stride: n, column_stride: 1, signed: true, zero_point: &[] };
-        let b = PackedMatrix::new(level, &weights);
+        let b = PackedMatrix::new(level, &weights, &Packing::default());
         let (multiplier, bias) = (vec![0.001; n], vec![5; n]);
         let mut c = AlignedVec::zeroed(m * n);
         let a = Activations { data: &a, stride: k, signed: false, zero_point: Rows::Same(2) };
         let output = requantize(&mut c, &multiplier, &bias);
-        let seconds = fastest(|| gemm(level, m, &a, &b, &output, n, Part::WHOLE));
-        report(&format!("product {m} × {n} × {k}"), 2.0 * (m * n * k) as f64, seconds, peak);
+        bench.byte_operations(&format!("product {m} × {n} × {k}"), 2.0 * (m * n * k) as f64, || {
+            gemm(level, m, &a, &b, &output, n, Part::WHOLE);
+        });
     }
 }
 
-fn convolutions(level: Level, peak: f64) {
+fn convolutions(bench: &mut Bench) {
+    let level = bench.level;
     let sizes = [
         (56usize, 64, 64, 3, 1, 1),
         (28, 128, 128, 3, 1, 1),
@@ -137,45 +95,76 @@ fn convolutions(level: Level, peak: f64) {
         let (multiplier, bias) = (vec![0.001; outputs], vec![5; outputs]);
         let mut c = AlignedVec::zeroed(output * output * outputs);
         let to = requantize(&mut c, &multiplier, &bias);
-        let seconds = if groups == 1 {
-            let convolution = QuantizedConvolution::new(level, &parameters, &w, true, &[]);
-            let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));
-            fastest(|| convolution.run(&geometry, &x, false, 2, &to, &mut scratch, Part::WHOLE))
-        } else {
-            let depthwise = QuantizedDepthwise::new(level, &parameters, &w, true, &[]);
-            let mut scratch = AlignedVec::zeroed(depthwise.scratch_len(&geometry));
-            fastest(|| depthwise.run(&geometry, &x, false, 2, &to, &mut scratch, Part::WHOLE))
-        };
         let operations = (2 * output * output * outputs * inputs / groups * kernel * kernel) as f64;
-        let bytes = (x.len() + output * output * outputs) as f64 / seconds * 1e-9;
         let kind = if groups == 1 { "convolution" } else { "depthwise" };
-        let name = format!("{kind} {size}² {inputs}→{outputs} {kernel}×{kernel}/{stride} {bytes:.0} GB/s");
-        report(&name, operations, seconds, peak);
+        let name = format!("{kind} {size}² {inputs}→{outputs} {kernel}×{kernel}/{stride}");
+        let packing = Packing::default();
+        if groups == 1 {
+            let convolution = QuantizedConvolution::new(level, &parameters, &w, true, &[], &packing);
+            let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));
+            bench.byte_operations(&name, operations, || {
+                convolution.run(&geometry, &x, false, 2, &to, &mut scratch, Part::WHOLE);
+            });
+        } else {
+            let depthwise = QuantizedDepthwise::new(level, &parameters, &w, true, &[], &packing);
+            let mut scratch = AlignedVec::zeroed(depthwise.scratch_len(&geometry));
+            bench.byte_operations(&name, operations, || {
+                depthwise.run(&geometry, &x, false, 2, &to, &mut scratch, Part::WHOLE);
+            });
+        }
     }
 }
 
-fn sums(level: Level, peak: f64) {
+fn sums(bench: &mut Bench) {
+    let level = bench.level;
     let quantization = Quantization { scale: 0.1, zero_point: 7, signed: false };
     let n = 56 * 56 * 64;
     let (a, b) = (vec![3u8; n], vec![9u8; n]);
     let mut y = vec![0u8; n];
     let y = SharedSlice::new(&mut y);
-    let seconds = fastest(|| {
+    bench.bytes(&format!("sum of two tensors of {n}"), 3 * n, || {
         add(level, &a, quantization, &b, quantization, y, quantization, (0, 255), Part::WHOLE);
     });
-    report(&format!("sum of two tensors of {n}"), n as f64, seconds, peak);
 }
 
-fn main() {
-    let named = std::env::args().skip(1).find_map(|name| Level::from_name(&name));
-    let level = named.unwrap_or(Level::best());
-    let rounds = 200_000;
-    let seconds = fastest(|| {
-        black_box(level.run(Probe(rounds)));
+/// Floats to bytes and back, and the parameters of floats whose range is not known ahead.
+fn conversions(bench: &mut Bench) {
+    let (level, n) = (bench.level, 128 * 384);
+    let floats: Vec<f32> = (0..n).map(|i| (i % 251) as f32 - 125.0).collect();
+    let (mut bytes, mut back) = (AlignedVec::<u8>::zeroed(n), AlignedVec::<f32>::zeroed(n));
+    let channels = Channels::per_tensor(n);
+    bench.bytes(&format!("{n} floats to bytes"), 5 * n, || {
+        quantize_linear(
+            level,
+            &floats,
+            channels,
+            &[1.0],
+            &[128],
+            SharedSlice::new(&mut bytes[..]),
+            Part::WHOLE,
+        );
     });
-    let peak = level.run(Probe(rounds)) / seconds * 1e-9;
-    println!("{level}: a loop of dot products reaches {peak:.0} GOP/s");
-    products(level, peak);
-    convolutions(level, peak);
-    sums(level, peak);
+    bench.bytes(&format!("{n} floats to bytes, range unknown"), 5 * n, || {
+        dynamic_quantize_linear(level, &floats, SharedSlice::new(&mut bytes[..]));
+    });
+    bench.bytes(&format!("{n} bytes to floats"), 5 * n, || {
+        dequantize_linear(
+            level,
+            &bytes[..],
+            channels,
+            &[1.0],
+            &[128],
+            SharedSlice::new(&mut back[..]),
+            Part::WHOLE,
+        );
+    });
+}
+
+fn main() -> ExitCode {
+    common::run("quantized", |bench| {
+        products(bench);
+        convolutions(bench);
+        sums(bench);
+        conversions(bench);
+    })
 }

@@ -1,9 +1,8 @@
 //! What a matrix product or a convolution does to its result before it is stored.
 //!
-//! Kernels start their sums from the bias and apply the frequent and cheap activations to the registers
-//! ([`Epilogue::cheap`]). What remains is [`finish`]ed, vector by vector; as that inlines every activation
-//! function, a kernel with an unrolled tile stores the bare sums and lets [`finish_row`] pass over them while
-//! they are in the first-level cache.
+//! Kernels start their sums from the bias and apply the frequent and cheap activations to the registers of a
+//! tile ([`TileActivation`]); the others are too long to be inlined for every tile and are called. Where sums lie in
+//! memory, [`finish`] does all that remains, vector by vector.
 
 use std::ops::Range;
 
@@ -11,6 +10,7 @@ use optimium_simd::{Level, Simd, SimdTask};
 
 use crate::SharedSlice;
 use crate::activation::{Activation, apply, apply_prelu};
+use crate::elementwise::Source;
 
 /// `activation(sum + bias + residual)`, or `activation(sum + bias) + residual`.
 ///
@@ -30,8 +30,8 @@ pub struct Epilogue<'a> {
 /// The second operand of a fused addition.
 #[derive(Clone, Copy, Debug)]
 pub struct Residual<'a> {
-    /// Row-major, one row a row of the result.
-    pub data: &'a [f32],
+    /// Row-major, one row a row of the result. It may lie between the rows of the result.
+    pub data: Source<'a, f32>,
     /// Elements from one row to the next.
     pub stride: usize,
     /// Whether it is added after the activation instead of before.
@@ -58,23 +58,23 @@ impl Epilogue<'_> {
         }
     }
 
-    /// The activation, if it takes few enough instructions to be inlined for every register of a tile.
-    pub(crate) fn cheap(&self) -> Option<Cheap<'_>> {
-        match self.activation {
-            Activation::None => Some(Cheap::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY }),
-            Activation::Relu => Some(Cheap::Clamp { low: 0.0, high: f32::INFINITY }),
-            Activation::Clip { low, high } => Some(Cheap::Clamp { low, high }),
-            Activation::LeakyRelu { alpha } => Some(Cheap::Slope(alpha)),
-            Activation::PRelu => self.slope.map(Cheap::Slopes),
-            Activation::HardSwish => Some(Cheap::HardSwish),
-            _ => None,
+    /// The activation as tiles apply it to the columns from `column` on.
+    pub(crate) fn of_tile(&self, column: usize) -> TileActivation<'_> {
+        match (self.activation, self.slope) {
+            (Activation::None, _) => TileActivation::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY },
+            (Activation::Relu, _) => TileActivation::Clamp { low: 0.0, high: f32::INFINITY },
+            (Activation::Clip { low, high }, _) => TileActivation::Clamp { low, high },
+            (Activation::LeakyRelu { alpha }, _) => TileActivation::Slope(alpha),
+            (Activation::PRelu, Some(slopes)) => TileActivation::Slopes(&slopes[column..]),
+            (Activation::HardSwish, _) => TileActivation::HardSwish,
+            (other, _) => TileActivation::Called(other),
         }
     }
 }
 
-/// An activation of few instructions.
+/// An activation by how the registers of a tile go through it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Cheap<'a> {
+pub(crate) enum TileActivation<'a> {
     /// Between bounds, infinite where a side is left alone. `max(low, x)` and `min(high, ·)`, bounds first, let
     /// NaN through.
     Clamp { low: f32, high: f32 },
@@ -84,6 +84,8 @@ pub(crate) enum Cheap<'a> {
     Slopes(&'a [f32]),
     /// [`Activation::HardSwish`]
     HardSwish,
+    /// A function of many instructions, which is not inlined.
+    Called(Activation),
 }
 
 /// The finished vector of `row` and the columns from `column` on, of which `mask` selects those that exist,

@@ -13,14 +13,17 @@
 //! estimate and picks one; the choice is data that a plan can print and a user can override.
 
 pub mod activation;
+pub mod attention;
 pub mod conv;
 pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
+pub mod machine;
 pub mod math;
 pub mod movement;
 pub mod normalization;
+mod packing;
 pub mod pool;
 pub mod quantized;
 pub mod recurrent;
@@ -29,4 +32,7 @@ pub mod resize;
 mod shared;
 pub mod softmax;
 
+pub use packing::{
+    PACKED_ALIGNMENT, PACKING_VERSION, Packed, PackedBlock, Packing, PackingArena, StoredBlocks,
+};
 pub use shared::{AlignedVec, Part, SharedSlice};

@@ -18,7 +18,7 @@ pub use trigonometric::{cos, sin};
 
 /// `c₀ + c₁·x + c₂·x² + …`
 #[inline(always)]
-fn polynomial<S: Simd, const N: usize>(simd: S, x: S::F32, coefficients: [f32; N]) -> S::F32 {
+pub(crate) fn polynomial<S: Simd, const N: usize>(simd: S, x: S::F32, coefficients: [f32; N]) -> S::F32 {
     let mut sum = simd.splat(coefficients[N - 1]);
     for i in 1..N {
         sum = simd.fma(sum, x, simd.splat(coefficients[N - 1 - i]));

@@ -228,16 +228,21 @@ impl SimdTask for AxisTask<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let lines = self.part.range_of_granules(self.outer * self.inner, 16);
+        let mut buffer = [0.0; BUFFER];
         for (outer, columns) in runs(lines, self.inner) {
             for column in columns.clone().step_by(S::LANES) {
                 let count = columns.end - column;
                 let start = outer * self.axis * self.inner + column;
                 // SAFETY: the lines lie in both, whose lengths were checked, and are this part's own.
-                unsafe { self.lines(simd, start, count) };
+                unsafe { self.lines(simd, start, count, &mut buffer) };
             }
         }
     }
 }
+
+/// Elements of lines that are kept beside each other while they are worked on: in their tensor, lines whose distance is a power
+/// of two would drive each other out of the first cache.
+const BUFFER: usize = 4096;
 
 impl AxisTask<'_, '_> {
     /// The first `count` lines that start at element `start`, side by side in the lanes, or as many as there
@@ -246,32 +251,38 @@ impl AxisTask<'_, '_> {
     /// # Safety
     /// These lines lie in `x` and `y` and belong to this part.
     #[inline(always)]
-    unsafe fn lines<S: Simd>(&self, simd: S, start: usize, count: usize) {
+    unsafe fn lines<S: Simd>(&self, simd: S, start: usize, count: usize, buffer: &mut [f32; BUFFER]) {
         let (n, step) = (self.axis, self.inner);
         // SAFETY: by the caller's promise.
         unsafe {
             let (x, y) = (self.x.as_ptr().add(start), self.y.as_mut_ptr().add(start));
+            let fits = n * S::LANES <= BUFFER;
+            let (kept, kept_step) = if fits { (buffer.as_mut_ptr(), S::LANES) } else { (y, step) };
+            let kept = |i: usize| kept.add(i * kept_step);
             let mut largest = simd.splat(f32::NEG_INFINITY);
             for i in 0..n {
-                largest = Largest::combine(simd, largest, load(simd, x.add(i * step), count));
+                let v = load(simd, x.add(i * step), count);
+                largest = Largest::combine(simd, largest, v);
+                store(simd, kept(i), v, count);
             }
             let mut sum = simd.splat(0.0);
+            let probability = self.kind == Softmax::Probability;
             for i in 0..n {
-                let v = simd.sub(load(simd, x.add(i * step), count), largest);
+                let v = simd.sub(load(simd, kept(i), count), largest);
                 let e = math::exp(simd, v);
                 sum = simd.add(sum, e);
-                let kept = if self.kind == Softmax::Probability { e } else { v };
-                store(simd, y.add(i * step), kept, count);
+                store(simd, kept(i), if probability { e } else { v }, count);
             }
-            let factor = simd.div(simd.splat(1.0), sum);
-            let logarithm = math::log(simd, sum);
-            for i in 0..n {
-                let v = load(simd, y.add(i * step), count);
-                let result = match self.kind {
-                    Softmax::Probability => simd.mul(v, factor),
-                    Softmax::Logarithm => simd.sub(v, logarithm),
-                };
-                store(simd, y.add(i * step), result, count);
+            if probability {
+                let factor = simd.div(simd.splat(1.0), sum);
+                for i in 0..n {
+                    store(simd, y.add(i * step), simd.mul(load(simd, kept(i), count), factor), count);
+                }
+            } else {
+                let logarithm = math::log(simd, sum);
+                for i in 0..n {
+                    store(simd, y.add(i * step), simd.sub(load(simd, kept(i), count), logarithm), count);
+                }
             }
         }
     }
@@ -357,8 +368,17 @@ mod tests {
         let mut random = Random::new(6);
         let values: Vec<f32> = random.floats(8000).iter().map(|x| x * 30.0).collect();
         let kinds = [Softmax::Probability, Softmax::Logarithm];
-        let shapes =
-            [[2, 3, 1], [3, 5, 2], [2, 21, 37], [1, 4, 1000], [2, 7, 16], [0, 3, 2], [2, 0, 3], [2, 3, 0]];
+        let shapes = [
+            [2, 3, 1],
+            [3, 5, 2],
+            [2, 21, 37],
+            [1, 4, 1000],
+            [2, 7, 16],
+            [1, 1100, 3],
+            [0, 3, 2],
+            [2, 0, 3],
+            [2, 3, 0],
+        ];
         let cases = Level::available().flat_map(|level| {
             kinds.into_iter().flat_map(move |kind| shapes.map(|shape| (level, kind, shape)))
         });

@@ -1,4 +1,10 @@
 //! A plan with concrete shapes: steps, and the layout of the arena.
+//!
+//! Where a model is run with one combination of shapes after the other, as decoders do whose cache grows, most of a bound plan
+//! stays the same from one to the next. [`BoundPlan::bind`] therefore leaves blocks of the arena whose size varies some room to
+//! grow, and [`BoundPlan::rebind`] keeps the layout, and each step that does not depend on the symbols whose values changed.
+
+use std::sync::Arc;
 
 use optimium_graph::{ValueId, shapes};
 use optimium_tensor::{Buffer, Error, Result, SymbolValues};
@@ -6,19 +12,46 @@ use optimium_tensor::{Buffer, Error, Result, SymbolValues};
 use crate::arena::{Block, lay_out};
 use crate::layer::{Binding, Bound, Step};
 use crate::memory::Operand;
-use crate::plan::{Place, Plan, describe};
+use crate::plan::{Lifetime, Place, Plan, describe};
+use crate::symbols::{SymbolOrder, SymbolSet};
+use crate::work;
 
 /// Bytes of an arena that is tried for before anything else is done.
 const LARGE_ARENA: usize = 1 << 30;
+
+/// Blocks of varying size grow in steps of this part of the next power of two: at most an eighth is left unused, and a growing
+/// block moves the others eight times while it doubles.
+const GROWTH: usize = 16;
 
 /// A plan for one combination of input shapes.
 pub(crate) struct BoundPlan {
     pub(crate) steps: Vec<BoundStep>,
     /// Where each value lies, and its shape.
-    pub(crate) operands: Vec<Option<Bound>>,
+    pub(crate) operands: Vec<Option<Arc<Bound>>>,
     pub(crate) arena_bytes: usize,
     /// Bytes of scratch memory for each worker.
     pub(crate) scratch_each: usize,
+    /// Whether one worker does all of it.
+    pub(crate) is_serial: bool,
+    /// For each node of the region its step, those that are nothing to do included.
+    nodes: Vec<Step>,
+    layout: Arc<Layout>,
+    symbols: SymbolValues,
+}
+
+/// What stays when only sizes change that had room to grow.
+struct Layout {
+    symbols: SymbolOrder,
+    /// The offset of each root in the arena, by value.
+    offsets: Vec<usize>,
+    /// For each lifetime the bytes that it may grow to.
+    capacities: Vec<usize>,
+    /// For each lifetime the symbols that its size depends on.
+    lifetimes: Vec<SymbolSet>,
+    /// For each value the symbols that its shape and its place depend on.
+    values: Vec<SymbolSet>,
+    /// For each node of the region the symbols that its operands and its step depend on.
+    nodes: Vec<SymbolSet>,
 }
 
 /// A step, and what its neighbours ask of it.
@@ -26,8 +59,32 @@ pub(crate) struct BoundStep {
     pub(crate) step: Step,
     /// The node that it does.
     pub(crate) node: usize,
-    /// Whether all workers must have finished it before the next one begins.
-    pub(crate) barrier: bool,
+    /// Who waits for whom before the next one begins.
+    pub(crate) then: Then,
+}
+
+/// What workers do between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// They go on: the first worker does both steps alone, or the last step is done.
+    GoOn,
+    /// All wait for each other.
+    All,
+    /// The first worker, who does the next step alone, waits for all.
+    First,
+    /// All wait for the first worker, who did this step alone.
+    Others,
+}
+
+impl Then {
+    fn between(before: &Step, after: &Step) -> Then {
+        match (before.parallel, after.parallel) {
+            (true, true) => Then::All,
+            (true, false) => Then::First,
+            (false, true) => Then::Others,
+            (false, false) => Then::GoOn,
+        }
+    }
 }
 
 impl BoundPlan {
@@ -37,44 +94,120 @@ impl BoundPlan {
     /// [`Shape`](optimium_tensor::ErrorKind::Shape) where they do not fit the graph.
     pub(crate) fn bind(plan: &Plan, input_dims: &[&[usize]]) -> Result<BoundPlan> {
         let symbols = shapes::bind(&plan.graph, input_dims)?;
-        let (offsets, arena_bytes) = arena(plan, &symbols)?;
+        let (offsets, capacities, arena_bytes) = arena(plan, &symbols)?;
         // What layers prepare grows with their operands: memory that is not to be had must be known before.
         if arena_bytes > LARGE_ARENA {
             drop(Buffer::allocate(arena_bytes)?);
         }
-        let operands = operands(plan, &symbols, &offsets)?;
-        let mut steps = Vec::with_capacity(plan.layers.len());
-        let mut scratch_each = 0;
+        let values = 0..plan.graph.values().len();
+        let operands = values
+            .clone()
+            .map(|value| Ok(operand(plan, value, &symbols, &offsets)?.map(Arc::new)))
+            .collect::<Result<Vec<_>>>()?;
+        let order = SymbolOrder::new(&symbols);
+        let values: Vec<SymbolSet> = values.map(|value| dependence(plan, value, &order)).collect();
+        let (mut steps, mut nodes, mut scratch_each) = (Vec::new(), Vec::new(), 0);
         for index in plan.region.nodes.clone() {
-            let (node, layer) = (&plan.graph.nodes()[index], &plan.layers[index]);
-            let bound = |ids: &[Option<ValueId>]| -> Vec<Option<Bound>> {
-                ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
-            };
-            let (inputs, outputs) = (bound(&node.inputs), bound(&node.outputs));
-            let mut binding =
-                Binding { inputs: &inputs, outputs: &outputs, symbols: &symbols, scratch: scratch_each };
-            let step = layer.bind(&mut binding).map_err(|error| error.context(describe(node)))?;
-            scratch_each = binding.scratch;
-            if !step.is_nothing() {
-                steps.push(BoundStep { step, node: index, barrier: true });
+            let (step, evaluated) = bind_node(plan, index, &operands, &symbols, &order, &mut scratch_each)?;
+            let node = &plan.graph.nodes()[index];
+            let operands = node.inputs.iter().chain(&node.outputs).flatten();
+            nodes.push(operands.fold(evaluated, |set, id| set.with(values[id.index()])));
+            steps.push(step);
+        }
+        let lifetimes = plan.lifetimes.iter().map(|lifetime| order.set_of(&lifetime.bytes)).collect();
+        let layout = Layout { symbols: order, offsets, capacities, lifetimes, values, nodes };
+        Ok(BoundPlan::of(plan, steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch_each))
+    }
+
+    /// Binds `plan` for other dimensions, where this plan's layout has room for them; otherwise `None`.
+    ///
+    /// # Errors
+    /// As [`bind`](BoundPlan::bind).
+    pub(crate) fn rebind(&self, plan: &Plan, input_dims: &[&[usize]]) -> Result<Option<BoundPlan>> {
+        let symbols = shapes::bind(&plan.graph, input_dims)?;
+        let layout = &self.layout;
+        let changed = layout.symbols.changes(&self.symbols, &symbols);
+        let depending = |sets: &[SymbolSet]| -> Vec<usize> {
+            (0..sets.len()).filter(|&index| sets[index].meets(changed)).collect()
+        };
+        for index in depending(&layout.lifetimes) {
+            if block_bytes(plan, &plan.lifetimes[index], &symbols)? > layout.capacities[index] {
+                return Ok(None);
             }
         }
-        // One worker does serial steps: it need not wait between them.
-        for index in 1..steps.len() {
-            steps[index - 1].barrier = steps[index - 1].step.parallel || steps[index].step.parallel;
+        let mut operands = self.operands.clone();
+        for value in depending(&layout.values) {
+            operands[value] = operand(plan, value, &symbols, &layout.offsets)?.map(Arc::new);
         }
-        Ok(BoundPlan { steps, operands, arena_bytes, scratch_each })
+        let (mut nodes, mut scratch_each) = (self.nodes.clone(), self.scratch_each);
+        for position in depending(&layout.nodes) {
+            let index = plan.region.nodes.start + position;
+            nodes[position] =
+                bind_node(plan, index, &operands, &symbols, &layout.symbols, &mut scratch_each)?.0;
+        }
+        let kept = (layout.clone(), symbols);
+        Ok(Some(BoundPlan::of(plan, nodes, operands, kept, self.arena_bytes, scratch_each)))
+    }
+
+    fn of(
+        plan: &Plan,
+        nodes: Vec<Step>,
+        operands: Vec<Option<Arc<Bound>>>,
+        (layout, symbols): (Arc<Layout>, SymbolValues),
+        arena_bytes: usize,
+        scratch_each: usize,
+    ) -> BoundPlan {
+        let to_do = plan.region.nodes.clone().zip(&nodes).filter(|(_, step)| !step.is_nothing());
+        let mut steps: Vec<BoundStep> =
+            to_do.map(|(node, step)| BoundStep { step: step.clone(), node, then: Then::GoOn }).collect();
+        for index in 1..steps.len() {
+            steps[index - 1].then = Then::between(&steps[index - 1].step, &steps[index].step);
+        }
+        let is_serial = steps.iter().all(|step| !step.step.parallel);
+        BoundPlan { steps, operands, arena_bytes, scratch_each, is_serial, nodes, layout, symbols }
     }
 }
 
-/// The offset of each root in the arena, by value, and the arena's size.
-fn arena(plan: &Plan, symbols: &SymbolValues) -> Result<(Vec<usize>, usize)> {
+/// The step of node `index`, and the symbols of the expressions that it was made with.
+fn bind_node(
+    plan: &Plan,
+    index: usize,
+    operands: &[Option<Arc<Bound>>],
+    symbols: &SymbolValues,
+    order: &SymbolOrder,
+    scratch_each: &mut usize,
+) -> Result<(Step, SymbolSet)> {
+    let (node, layer) = (&plan.graph.nodes()[index], &plan.layers[index]);
+    let bound = |ids: &[Option<ValueId>]| -> Vec<Option<Arc<Bound>>> {
+        ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
+    };
+    let (inputs, outputs) = (bound(&node.inputs), bound(&node.outputs));
+    let mut binding = Binding::new(&inputs, &outputs, (symbols, order), *scratch_each);
+    let mut step = layer.bind(&mut binding).map_err(|error| error.context(describe(node)))?;
+    *scratch_each = binding.scratch;
+    let evaluated = binding.evaluated();
+    // A plan that keeps every tensor readable is there to be looked into: what it does depends on less.
+    let may_be_alone = plan.options.memory_optimization;
+    if step.parallel && may_be_alone && !work::is_worth_sharing(&node.op, &inputs, &outputs) {
+        step.parallel = false;
+    }
+    Ok((step, evaluated))
+}
+
+/// The symbols that the shape and the place of value `value` depend on.
+fn dependence(plan: &Plan, value: usize, order: &SymbolOrder) -> SymbolSet {
+    let dims = plan.graph.values()[value].shape().map_or(&[][..], |shape| shape.dims());
+    dims.iter().fold(order.set_of(&plan.roots[value].1), |set, dim| set.with(order.set_of(dim)))
+}
+
+/// The offset of each root in the arena, by value; the capacity of each lifetime; the arena's size.
+fn arena(plan: &Plan, symbols: &SymbolValues) -> Result<(Vec<usize>, Vec<usize>, usize)> {
     let mut blocks = Vec::with_capacity(plan.lifetimes.len());
     for lifetime in &plan.lifetimes {
-        let bytes = lifetime.bytes.evaluate(symbols)?;
-        let bytes = usize::try_from(bytes).map_err(|_| {
-            Error::shape(format!("{:?} would have {bytes} bytes", plan.graph.value(lifetime.root).name))
-        })?;
+        let mut bytes = block_bytes(plan, lifetime, symbols)?;
+        if lifetime.bytes.as_const().is_none() {
+            bytes = with_room(bytes);
+        }
         blocks.push(Block { bytes, first: lifetime.first, last: lifetime.last });
     }
     let (block_offsets, total) = lay_out(&blocks, plan.options.memory_optimization);
@@ -82,33 +215,60 @@ fn arena(plan: &Plan, symbols: &SymbolValues) -> Result<(Vec<usize>, usize)> {
     for (lifetime, offset) in plan.lifetimes.iter().zip(block_offsets) {
         offsets[lifetime.root.index()] = offset;
     }
-    Ok((offsets, total))
+    Ok((offsets, blocks.iter().map(|block| block.bytes).collect(), total))
 }
 
-fn operands(plan: &Plan, symbols: &SymbolValues, offsets: &[usize]) -> Result<Vec<Option<Bound>>> {
+fn block_bytes(plan: &Plan, lifetime: &Lifetime, symbols: &SymbolValues) -> Result<usize> {
+    let bytes = lifetime.bytes.evaluate(symbols)?;
+    usize::try_from(bytes).map_err(|_| {
+        Error::shape(format!("{:?} would have {bytes} bytes", plan.graph.value(lifetime.root).name))
+    })
+}
+
+/// `bytes` and some more to grow; as they are where there can be no more.
+fn with_room(bytes: usize) -> usize {
+    let granule = bytes.checked_next_power_of_two().map_or(1, |power| (power / GROWTH).max(1));
+    bytes.checked_next_multiple_of(granule).unwrap_or(bytes)
+}
+
+/// Where value `value` lies, and its shape.
+fn operand(plan: &Plan, value: usize, symbols: &SymbolValues, offsets: &[usize]) -> Result<Option<Bound>> {
     let (inputs, outputs) = (plan.graph.inputs.len(), plan.graph.outputs.len());
-    let mut operands = Vec::with_capacity(plan.graph.values().len());
-    for (value, (root, distance)) in plan.graph.values().iter().zip(&plan.roots) {
-        let (Some(shape), Some(element_type)) = (value.shape(), value.element_type()) else {
-            operands.push(None);
-            continue;
-        };
-        let dims =
-            shape.evaluate(symbols).map_err(|error| error.context(format!("tensor {:?}", value.name)))?;
-        let distance = usize::try_from(distance.evaluate(symbols)?)
-            .map_err(|_| Error::shape(format!("tensor {:?} begins outside of its memory", value.name)))?;
-        let base = match plan.places[root.index()] {
-            Place::Arena => 0,
-            Place::Input(index) => 1 + index,
-            Place::Output(index) => 1 + inputs + index,
-            Place::Constant(index) => 1 + inputs + outputs + index,
-        };
-        let bytes = dims
-            .iter()
-            .try_fold(element_type.size(), |bytes, &dim| bytes.checked_mul(dim))
-            .ok_or_else(|| Error::shape(format!("tensor {:?} of shape {dims:?} is too large", value.name)))?;
-        let operand = Operand { base: base as u32, offset: offsets[root.index()] + distance, bytes };
-        operands.push(Some(Bound { operand, dims, element_type }));
+    let ((root, distance), row_stride) = (&plan.roots[value], &plan.row_strides[value]);
+    let value = &plan.graph.values()[value];
+    let (Some(shape), Some(element_type)) = (value.shape(), value.element_type()) else { return Ok(None) };
+    let dims = shape.evaluate(symbols).map_err(|error| error.context(format!("tensor {:?}", value.name)))?;
+    let distance = usize::try_from(distance.evaluate(symbols)?)
+        .map_err(|_| Error::shape(format!("tensor {:?} begins outside of its memory", value.name)))?;
+    let base = match plan.places[root.index()] {
+        Place::Arena => 0,
+        Place::Input(index) => 1 + index,
+        Place::Output(index) => 1 + inputs + index,
+        Place::Constant(index) => 1 + inputs + outputs + index,
+    };
+    let bytes = dims
+        .iter()
+        .try_fold(element_type.size(), |bytes, &dim| bytes.checked_mul(dim))
+        .ok_or_else(|| Error::shape(format!("tensor {:?} of shape {dims:?} is too large", value.name)))?;
+    let length = dims.last().copied().unwrap_or(1);
+    let row_stride = row_stride.unwrap_or(length);
+    // Columns end with their last row, not with what lies beside it.
+    let beside = (row_stride - length) * element_type.size();
+    let rows = bytes / (length * element_type.size()).max(1);
+    let bytes = bytes.saturating_add(beside.saturating_mul(rows.saturating_sub(1)));
+    let operand = Operand { base: base as u32, offset: offsets[root.index()] + distance, bytes };
+    Ok(Some(Bound { operand, dims, element_type, row_stride }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_enough_and_not_too_much() {
+        for bytes in (0..3000).chain([1 << 20, (1 << 20) + 4, 3 << 40, usize::MAX - 1, usize::MAX]) {
+            let room = with_room(bytes);
+            assert!(bytes <= room && room - bytes <= bytes / 8, "{bytes}: {room}");
+        }
     }
-    Ok(operands)
 }

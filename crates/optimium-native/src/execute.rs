@@ -1,8 +1,7 @@
 //! Runs the steps of a bound plan: alone, or as a team.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use optimium_device::{Cancellation, Observer};
@@ -10,10 +9,10 @@ use optimium_kernels::Part;
 use optimium_simd::FlushDenormals;
 use optimium_tensor::{Error, ErrorKind, Result};
 
-use crate::bind::{BoundPlan, BoundStep};
+use crate::bind::{BoundPlan, BoundStep, Then};
 use crate::memory::Memory;
 use crate::plan::{Plan, describe};
-use crate::team::Barrier;
+use crate::team::Worker;
 
 /// What is done around each step: nothing, or measuring it. The loops are compiled for both.
 pub(crate) trait Watch: Sync {
@@ -51,7 +50,7 @@ pub(crate) fn execute(
     watch: impl Watch,
 ) -> Result<()> {
     let flush = plan.options.disable_denormals;
-    if plan.team.threads() == 1 {
+    if plan.team.threads() == 1 || bound.is_serial {
         let mut result = Ok(());
         plan.team.run_alone(|| {
             let _denormals = flush.then(FlushDenormals::enter);
@@ -60,23 +59,17 @@ pub(crate) fn execute(
         });
         return result;
     }
-    let march = March {
-        plan,
-        bound,
-        memory,
-        cancellation,
-        barrier: Barrier::new(plan.team.threads()),
-        last_step: AtomicUsize::new(usize::MAX),
-        failure: Mutex::new(None),
-    };
-    plan.team.run(|worker| {
+    let march = March { plan, bound, memory, cancellation, failure: Mutex::new(None) };
+    plan.team.run(|mut worker| {
         let _denormals = flush.then(FlushDenormals::enter);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| march.walk(worker, &watch))) {
-            march.fail(0, panicked(&*panic));
-            march.barrier.break_open();
+        let result = catch_unwind(AssertUnwindSafe(|| march.walk(&mut worker, &watch)))
+            .unwrap_or_else(|panic| Err(panicked(&*panic)));
+        if let Err(error) = result {
+            march.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            worker.give_up();
         }
     });
-    march.failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+    march.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 fn run_alone(
@@ -103,38 +96,43 @@ struct March<'a> {
     bound: &'a BoundPlan,
     memory: &'a Memory<'a>,
     cancellation: &'a Cancellation,
-    barrier: Barrier,
-    /// The step after which everyone stops. It is looked at behind barriers only, and names a step, so that all workers stop at
-    /// the same one.
-    last_step: AtomicUsize,
+    /// The first failure of any worker.
     failure: Mutex<Option<Error>>,
 }
 
 impl March<'_> {
-    fn walk(&self, worker: usize, watch: &impl Watch) {
-        let part = Part { index: worker, count: self.plan.team.threads() };
-        for (index, step) in self.bound.steps.iter().enumerate() {
-            if worker == 0 && self.cancellation.is_cancelled() {
-                self.fail(index, canceled());
+    /// The way of one worker, to the end or to where somebody gave up.
+    fn walk(&self, worker: &mut Worker, watch: &impl Watch) -> Result<()> {
+        let index = worker.index();
+        let part = Part { index, count: self.plan.team.threads() };
+        for step in &self.bound.steps {
+            if index == 0 && self.cancellation.is_cancelled() {
+                return Err(canceled());
             }
-            let result = match (step.step.parallel, worker) {
-                (true, _) => watch.around(worker, step, || (step.step.run)(self.memory, part)),
-                (false, 0) => watch.around(worker, step, || (step.step.run)(self.memory, Part::WHOLE)),
-                (false, _) => Ok(()),
-            };
-            if let Err(error) = result {
-                self.fail(index, at(self.plan, step, error));
+            if step.step.parallel || index == 0 {
+                let part = if step.step.parallel { part } else { Part::WHOLE };
+                watch
+                    .around(index, step, || (step.step.run)(self.memory, part))
+                    .map_err(|error| at(self.plan, step, error))?;
             }
-            if step.barrier && (!self.barrier.wait() || self.last_step.load(Ordering::Acquire) <= index) {
-                return;
+            if !go_on(step.then, worker) {
+                return Ok(());
             }
         }
+        Ok(())
     }
+}
 
-    /// Remembers the first failure and ends the march after step `index`.
-    fn fail(&self, index: usize, error: Error) {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
-        self.last_step.fetch_min(index, Ordering::AcqRel);
+/// Waits for those whose work the next step needs; false where somebody gave up.
+fn go_on(then: Then, worker: &mut Worker) -> bool {
+    if then == Then::GoOn {
+        return true;
+    }
+    worker.arrive();
+    match (then, worker.index()) {
+        (Then::All, _) | (Then::First, 0) => worker.wait_for_all(),
+        (Then::Others, 1..) => worker.wait_for_first(),
+        _ => true,
     }
 }
 

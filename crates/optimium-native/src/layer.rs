@@ -1,9 +1,13 @@
 //! A lowered node, and the step it becomes when shapes are known.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use optimium_kernels::Part;
 use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
 
 use crate::memory::{Memory, Operand};
+use crate::symbols::{SymbolOrder, SymbolSet};
 
 /// One node with its kernel chosen and its weights packed.
 pub(crate) struct Layer {
@@ -11,6 +15,8 @@ pub(crate) struct Layer {
     pub(crate) kernel: String,
     /// Inputs whose memory the output may take over, in order of preference.
     pub(crate) in_place: Vec<usize>,
+    /// Which operands may lie as columns of larger rows.
+    pub(crate) columns: Columns,
     bind: Box<dyn Fn(&mut Binding) -> Result<Step> + Send + Sync>,
 }
 
@@ -20,7 +26,12 @@ impl Layer {
         kernel: impl Into<String>,
         bind: impl Fn(&mut Binding) -> Result<Step> + Send + Sync + 'static,
     ) -> Layer {
-        Layer { kernel: kernel.into(), in_place: Vec::new(), bind: Box::new(bind) }
+        Layer {
+            kernel: kernel.into(),
+            in_place: Vec::new(),
+            columns: Columns::default(),
+            bind: Box::new(bind),
+        }
     }
 
     /// The output may take over the memory of these inputs.
@@ -30,34 +41,69 @@ impl Layer {
         self
     }
 
+    /// These inputs may be columns of larger rows.
+    #[must_use]
+    pub(crate) fn reads_columns(mut self, inputs: &[usize]) -> Layer {
+        self.columns.reads = inputs.to_vec();
+        self
+    }
+
+    /// The outputs may be columns of larger rows.
+    #[must_use]
+    pub(crate) fn writes_columns(mut self) -> Layer {
+        self.columns.writes = true;
+        self
+    }
+
+    /// These inputs may lie in the rows whose other columns the layer writes.
+    #[must_use]
+    pub(crate) fn interleaves(mut self, inputs: &[usize]) -> Layer {
+        self.columns.interleaved = inputs.to_vec();
+        self
+    }
+
     /// The step for concrete shapes.
     pub(crate) fn bind(&self, binding: &mut Binding) -> Result<Step> {
         (self.bind)(binding)
     }
 }
 
+/// Which operands of a layer may lie as *columns*: rows, of the last axis, at a distance larger than their own length, between
+/// which other tensors lie. All others are contiguous.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    /// Inputs that may.
+    pub(crate) reads: Vec<usize>,
+    /// Whether outputs may.
+    pub(crate) writes: bool,
+    /// Inputs that may even lie in the rows whose other columns are written: they are read as
+    /// [`Source`](optimium_kernels::elementwise::Source).
+    pub(crate) interleaved: Vec<usize>,
+}
+
 /// One operation with everything resolved.
+#[derive(Clone)]
 pub(crate) struct Step {
     /// Whether all workers take part; otherwise one does it alone.
     pub(crate) parallel: bool,
-    pub(crate) run: Box<dyn Fn(&Memory, Part) -> Result<()> + Send + Sync>,
+    pub(crate) run: Arc<dyn Fn(&Memory, Part) -> Result<()> + Send + Sync>,
     nothing: bool,
 }
 
 impl Step {
     /// A step whose work is divided between the workers.
     pub(crate) fn parallel(run: impl Fn(&Memory, Part) -> Result<()> + Send + Sync + 'static) -> Step {
-        Step { parallel: true, run: Box::new(run), nothing: false }
+        Step { parallel: true, run: Arc::new(run), nothing: false }
     }
 
     /// A step that one worker does alone.
     pub(crate) fn serial(run: impl Fn(&Memory) -> Result<()> + Send + Sync + 'static) -> Step {
-        Step { parallel: false, run: Box::new(move |memory, _| run(memory)), nothing: false }
+        Step { parallel: false, run: Arc::new(move |memory, _| run(memory)), nothing: false }
     }
 
     /// A step that is done already: its result lies where its operand does.
     pub(crate) fn nothing() -> Step {
-        Step { parallel: false, run: Box::new(|_, _| Ok(())), nothing: true }
+        Step { parallel: false, run: Arc::new(|_, _| Ok(())), nothing: true }
     }
 
     /// Whether it need not be run.
@@ -72,9 +118,22 @@ pub(crate) struct Bound {
     pub(crate) operand: Operand,
     pub(crate) dims: Vec<usize>,
     pub(crate) element_type: ElementType,
+    /// Elements from one row (of the last axis) to the next: its length, but for columns of larger rows.
+    pub(crate) row_stride: usize,
 }
 
 impl Bound {
+    /// The distance from element to element along each axis, in elements.
+    pub(crate) fn strides(&self) -> Vec<isize> {
+        let mut strides = vec![1isize; self.dims.len()];
+        let mut stride = self.row_stride as isize;
+        for axis in (0..self.dims.len().saturating_sub(1)).rev() {
+            strides[axis] = stride;
+            stride = stride.saturating_mul(self.dims[axis].max(1) as isize);
+        }
+        strides
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         self.dims.iter().product()
@@ -83,14 +142,32 @@ impl Bound {
 
 /// What a layer sees when it is bound.
 pub(crate) struct Binding<'a> {
-    pub(crate) inputs: &'a [Option<Bound>],
-    pub(crate) outputs: &'a [Option<Bound>],
-    pub(crate) symbols: &'a SymbolValues,
+    pub(crate) inputs: &'a [Option<Arc<Bound>>],
+    pub(crate) outputs: &'a [Option<Arc<Bound>>],
+    symbols: &'a SymbolValues,
+    order: &'a SymbolOrder,
+    /// The symbols of all expressions that were evaluated.
+    evaluated: Cell<SymbolSet>,
     /// Bytes of scratch memory that each worker needs, the largest wish of all steps.
     pub(crate) scratch: usize,
 }
 
-impl Binding<'_> {
+impl<'a> Binding<'a> {
+    /// The operands of a node, the values and numbers of the symbols, and the scratch memory that was wished for so far.
+    pub(crate) fn new(
+        inputs: &'a [Option<Arc<Bound>>],
+        outputs: &'a [Option<Arc<Bound>>],
+        (symbols, order): (&'a SymbolValues, &'a SymbolOrder),
+        scratch: usize,
+    ) -> Self {
+        Binding { inputs, outputs, symbols, order, evaluated: Cell::default(), scratch }
+    }
+
+    /// The symbols that the step depends on in other ways than through the operands.
+    pub(crate) fn evaluated(&self) -> SymbolSet {
+        self.evaluated.get()
+    }
+
     /// Input `index`.
     ///
     /// # Errors
@@ -101,7 +178,7 @@ impl Binding<'_> {
 
     /// Input `index`, where it is there.
     pub(crate) fn optional_input(&self, index: usize) -> Option<Bound> {
-        self.inputs.get(index).cloned().flatten()
+        self.inputs.get(index)?.as_deref().cloned()
     }
 
     /// Output `index`.
@@ -114,7 +191,7 @@ impl Binding<'_> {
 
     /// Output `index`, where somebody wants it.
     pub(crate) fn optional_output(&self, index: usize) -> Option<Bound> {
-        self.outputs.get(index).cloned().flatten()
+        self.outputs.get(index)?.as_deref().cloned()
     }
 
     /// Asks for `count` elements of scratch memory for each worker.
@@ -127,6 +204,9 @@ impl Binding<'_> {
     /// # Errors
     /// As [`Expr::evaluate`].
     pub(crate) fn evaluate(&self, expr: &Expr) -> Result<i64> {
+        if expr.as_const().is_none() {
+            self.evaluated.set(self.evaluated.get().with(self.order.set_of(expr)));
+        }
         expr.evaluate(self.symbols)
     }
 

@@ -5,7 +5,7 @@
 //! | promote | graph → graph whose element types kernels know | `promote`, `decompose` |
 //! | lower | node → [`Layer`](layer): kernel chosen, weights packed | `lower` |
 //! | plan | layers → [`Plan`](plan): regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
-//! | bind | plan + concrete shapes → [`BoundPlan`](bind): steps with offsets, arena laid out | `bind`, `arena` |
+//! | bind | plan + concrete shapes → [`BoundPlan`](bind): steps with offsets, arena laid out | `bind`, `arena`, `symbols`, `work` |
 //! | run | bound plan + tensors → results | `execute`, `team`, `memory`, `state` |
 //!
 //! Lowering and planning happen once for a model, binding once for each combination of input shapes (a
@@ -23,11 +23,14 @@ mod execute;
 mod layer;
 mod lower;
 mod memory;
+mod packing;
 mod plan;
 mod promote;
 mod region;
 mod state;
+mod symbols;
 mod team;
+mod work;
 
 use std::sync::Arc;
 
@@ -54,6 +57,10 @@ impl Backend for Native {
 
     fn compile(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Arc<dyn Executable>> {
         Ok(Arc::new(plan::Plan::compile(graph, options)?))
+    }
+
+    fn packing_target(&self, options: &CompileOptions) -> Option<String> {
+        plan::level_of(options).ok().map(|level| level.name().to_owned())
     }
 }
 

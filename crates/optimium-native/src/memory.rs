@@ -3,12 +3,17 @@
 //! A [`Memory`] holds the base addresses of one inference: the arena, the caller's tensors, the
 //! constants. An [`Operand`] is a range of bytes behind one of them. That readers and writers of one step do
 //! not meet is the planner's work: values that live at the same time do not overlap, except where a layer asked to
-//! write in place, and then it uses [`Memory::write`] for both. That workers do not meet is the kernels' work: they
+//! write in place, and then it uses [`Memory::write`] for both, or to read columns of rows whose other columns it writes, and
+//! then it uses [`Memory::read_columns`]. That workers do not meet is the kernels' work: they
 //! write disjoint parts through [`SharedSlice`]. [`Memory::new`] is unsafe to say that both must hold.
+//!
+//! [`Lending`] is about memory of another kind: it lets workers that outlive a call borrow what the call has on its stack.
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use optimium_kernels::SharedSlice;
+use optimium_kernels::elementwise::Source;
 
 /// A range of bytes behind a base address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +51,8 @@ impl<'a> Memory<'a> {
     /// The memory behind `bases`, and `scratch_each` bytes of scratch memory for each worker.
     ///
     /// # Safety
-    /// The bytes are valid for `'a`, initialized, and used through this value alone, but for constants and inputs, which others may read.
-    /// The steps that use it come from one bound plan and run in its order, as the module says.
+    /// The bytes are valid for `'a`, initialized, and used through this value alone, but for constants and inputs, which others
+    /// may read. The steps that use it come from one bound plan and run in its order, as the module says.
     pub(crate) unsafe fn new(bases: &'a [Base], scratch: Base, scratch_each: usize) -> Memory<'a> {
         Memory { bases, scratch, scratch_each, borrow: PhantomData }
     }
@@ -57,6 +62,11 @@ impl<'a> Memory<'a> {
         let (pointer, length) = self.locate::<T>(operand);
         // SAFETY: in bounds and aligned by `locate`; not written meanwhile, see the module.
         unsafe { std::slice::from_raw_parts(pointer, length) }
+    }
+
+    /// The elements of an operand that the step reads, where the step may write between its rows.
+    pub(crate) fn read_columns<T: bytemuck::Pod>(&self, operand: Operand) -> Source<'a, T> {
+        self.write(operand).into()
     }
 
     /// The elements of an operand that the step writes, or changes in place.
@@ -89,5 +99,100 @@ impl<'a> Memory<'a> {
         let pointer = base.pointer.wrapping_add(operand.offset).cast::<T>();
         assert!(pointer.is_aligned(), "operand not aligned");
         (pointer, length)
+    }
+}
+
+/// What a call lends to the workers of a team.
+type Work<'a> = &'a (dyn Fn(usize) + Sync + 'a);
+
+/// A place where a call lends a closure to threads that live longer than it.
+#[derive(Default)]
+pub(crate) struct Lending {
+    lent: AtomicPtr<Work<'static>>,
+    /// Threads that have, or are about to look at, what is lent.
+    borrowers: AtomicUsize,
+}
+
+impl Lending {
+    /// Lends `work` for as long as `during` takes, and returns when nobody has it any more.
+    pub(crate) fn lend(&self, work: &(dyn Fn(usize) + Sync), during: impl FnOnce()) {
+        let work: Work = work;
+        let _return = Return(self);
+        self.lent.store(std::ptr::from_ref(&work).cast::<Work<'static>>().cast_mut(), Ordering::SeqCst);
+        during();
+    }
+
+    /// Calls what is lent with `index`; false where nothing is.
+    pub(crate) fn call(&self, index: usize) -> bool {
+        let _borrower = Borrower::new(&self.borrowers);
+        let work = self.lent.load(Ordering::SeqCst);
+        // SAFETY: where it is not null, its lender has not taken it back. It will do that before it returns, and then wait for
+        // this borrower, who was counted before the pointer was read.
+        let Some(work) = (unsafe { work.as_ref() }) else { return false };
+        work(index);
+        true
+    }
+}
+
+/// Takes back what was lent.
+struct Return<'a>(&'a Lending);
+
+impl Drop for Return<'_> {
+    fn drop(&mut self) {
+        self.0.lent.store(std::ptr::null_mut(), Ordering::SeqCst);
+        while self.0.borrowers.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// One who is counted while it lives.
+struct Borrower<'a>(&'a AtomicUsize);
+
+impl<'a> Borrower<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Borrower(count)
+    }
+}
+
+impl Drop for Borrower<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_calls_what_was_taken_back() {
+        let (lending, calls) = (Lending::default(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for index in 0..3 {
+                let lending = &lending;
+                scope.spawn(move || (0..20_000).filter(|_| lending.call(index)).count());
+            }
+            for _ in 0..2_000 {
+                let on_stack = AtomicUsize::new(0);
+                let work = |index| {
+                    assert!(index < 3);
+                    on_stack.fetch_add(1, Ordering::Relaxed);
+                };
+                lending.lend(&work, std::thread::yield_now);
+                calls.fetch_add(on_stack.into_inner(), Ordering::Relaxed);
+            }
+        });
+        assert!(!lending.call(0), "nothing is lent");
+    }
+
+    #[test]
+    fn a_panic_takes_back_too() {
+        let lending = Lending::default();
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            lending.lend(&|_| (), || panic!("during"));
+        }));
+        assert!(panic.is_err() && !lending.call(0));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use optimium_device::{CompileOptions, Executable, ExecutionState, OperationInfo};
+use optimium_device::{CompileOptions, Executable, ExecutionState, OperationInfo, PackedBlock};
 use optimium_graph::ops::Operator;
 use optimium_graph::{Graph, Node, ValueId};
 use optimium_simd::Level;
@@ -13,6 +13,7 @@ use crate::alias::{self, Aliases};
 use crate::bind::BoundPlan;
 use crate::layer::Layer;
 use crate::memory::Base;
+use crate::packing::PackedNodes;
 use crate::region::{self, Region};
 use crate::state::State;
 use crate::team::Team;
@@ -47,10 +48,13 @@ pub(crate) struct Lifetime {
 pub(crate) struct Plan {
     pub(crate) graph: Graph,
     pub(crate) layers: Vec<Layer>,
+    packed: PackedNodes,
     /// The nodes that are bound together: so far all of them.
     pub(crate) region: Region,
     /// For each value its root and its byte offset in it.
     pub(crate) roots: Vec<(ValueId, Expr)>,
+    /// For each value that lies in its root as columns the distance from row to row, in elements.
+    pub(crate) row_strides: Vec<Option<usize>>,
     /// For each root where its memory is.
     pub(crate) places: Vec<Place>,
     pub(crate) lifetimes: Vec<Lifetime>,
@@ -69,20 +73,24 @@ impl Plan {
     pub(crate) fn compile(graph: &Graph, options: &CompileOptions) -> Result<Plan> {
         let level = level_of(options)?;
         let graph = separate_outputs(promote::promote(graph)?)?;
-        let layers = lower::lower_all(&graph, level)?;
+        let team = Team::new(options.threads, options.cores.as_deref())?;
+        let (layers, packed) = lower::lower_all(&graph, level, options)?;
         let region = region::only(&graph)?;
         let aliases = alias::decide(&graph, &layers, options.memory_optimization);
         let roots: Vec<(ValueId, Expr)> =
             (0..graph.values().len()).map(|index| aliases.root(ValueId::from_index(index))).collect();
+        let row_strides =
+            (0..graph.values().len()).map(|index| aliases.row_stride(ValueId::from_index(index))).collect();
         let (places, constants) = places(&graph)?;
         let lifetimes = lifetimes(&graph, &aliases, &places)?;
-        let team = Team::new(options.threads, options.cores.as_deref())?;
         tracing::debug!(model = graph.name, layers = layers.len(), level = level.name(), "compiled");
         Ok(Plan {
             graph,
             layers,
+            packed,
             region,
             roots,
+            row_strides,
             places,
             lifetimes,
             constants,
@@ -92,16 +100,22 @@ impl Plan {
         })
     }
 
-    /// The plan for inputs of those dimensions: bound now, or kept from an earlier time.
+    /// The plan for inputs of those dimensions: kept from an earlier time, as `previous` with other sizes where that will do, or
+    /// bound anew.
     ///
     /// # Errors
     /// [`Shape`](optimium_tensor::ErrorKind::Shape) where they do not fit the graph.
-    pub(crate) fn bound(&self, input_dims: &[&[usize]]) -> Result<Arc<BoundPlan>> {
+    pub(crate) fn bound(
+        &self,
+        input_dims: &[&[usize]],
+        previous: Option<&BoundPlan>,
+    ) -> Result<Arc<BoundPlan>> {
         let key: Vec<Vec<usize>> = input_dims.iter().map(|dims| dims.to_vec()).collect();
         if let Some(bound) = self.kept().get(&key) {
             return Ok(bound.clone());
         }
-        let bound = Arc::new(BoundPlan::bind(self, input_dims)?);
+        let similar = previous.map(|previous| previous.rebind(self, input_dims)).transpose()?.flatten();
+        let bound = Arc::new(similar.map_or_else(|| BoundPlan::bind(self, input_dims), Ok)?);
         let mut kept = self.kept();
         if kept.len() >= KEPT_BOUND_PLANS {
             kept.clear();
@@ -128,6 +142,10 @@ impl Executable for Plan {
         self.graph.nodes().iter().zip(&self.layers).map(info).collect()
     }
 
+    fn packed(&self) -> Vec<PackedBlock<'_>> {
+        self.packed.export(&self.graph)
+    }
+
     fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>> {
         Ok(Box::new(State::new(self)?))
     }
@@ -138,7 +156,7 @@ pub(crate) fn describe(node: &Node) -> String {
     format!("{} {:?}", node.op.name(), node.name)
 }
 
-fn level_of(options: &CompileOptions) -> Result<Level> {
+pub(crate) fn level_of(options: &CompileOptions) -> Result<Level> {
     let Some(name) = &options.instruction_set else { return Ok(Level::best()) };
     let known = || Level::available().map(Level::name).collect::<Vec<_>>().join(", ");
     Level::from_name(name).filter(|level| level.is_available()).ok_or_else(|| {

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
+use optimium_device::Precision;
 use optimium_graph::ops::{Binary, Cast, DequantizeLinear, QuantizeLinear};
 use optimium_graph::{Graph, Node, Operator, Value, ValueId, ValueType};
+use optimium_kernels::Packing;
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Result};
 
@@ -50,7 +52,14 @@ impl Promotion {
         if let Some(node) = self.match_exponent(&node) {
             return self.nodes.push(node);
         }
-        let view = NodeView { graph: &self.graph, node: &node, level: Level::Portable };
+        let packing = Packing::default();
+        let view = NodeView {
+            graph: &self.graph,
+            node: &node,
+            level: Level::Portable,
+            precision: Precision::F32,
+            packing: &packing,
+        };
         let needs_reals =
             if view.is_quantized() { !is_supported_quantized(&view) } else { self.computes_in_halves(&node) };
         if needs_reals { self.in_reals(node) } else { self.nodes.push(node) }

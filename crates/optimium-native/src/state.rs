@@ -51,7 +51,8 @@ impl State {
 
     fn rebind(&mut self, dims: Vec<Vec<usize>>) -> Result<()> {
         let slices: Vec<&[usize]> = dims.iter().map(Vec::as_slice).collect();
-        let bound = self.plan.bound(&slices)?;
+        let previous = self.bound.as_ref().map(|(_, bound)| &**bound);
+        let bound = self.plan.bound(&slices, previous)?;
         if bound.arena_bytes > self.arena.len() {
             self.arena = Arc::new(Buffer::zeroed(bound.arena_bytes)?);
         }
@@ -100,8 +101,8 @@ impl State {
         self.point_at(inputs, outputs)?;
         let Some((_, bound)) = &self.bound else { return Err(Error::infer("the state has no bound plan")) };
         let scratch = Base { pointer: self.scratch.as_ptr(), bytes: self.scratch.len() };
-        // SAFETY: arena and scratch memory are this state's, which is borrowed exclusively; the caller holds access to its tensors; the
-        // plan keeps constants alive. The steps are those of the bound plan that laid the arena out.
+        // SAFETY: arena and scratch memory are this state's, which is borrowed exclusively; the caller holds access to its
+        // tensors; the plan keeps constants alive. The steps are those of the bound plan that laid the arena out.
         let memory = unsafe { Memory::new(&self.bases, scratch, bound.scratch_each) };
         let result = execute(&self.plan, bound, &memory, cancellation, watch);
         self.has_run = result.is_ok();

@@ -1,17 +1,38 @@
-//! The workers of one model: a pool that an inference enters once, and the barrier inside.
+//! The workers of one model: a pool that an inference enters once, and the barriers inside.
+//!
+//! Waking a thread that sleeps takes as long as a small inference. Workers therefore *linger* after an inference: they look out
+//! for the next one for a while before they go back to the pool and sleep. Only the team that ran last may do that, so that
+//! the teams of several models do not take the cores from each other.
 
-use std::sync::Mutex;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use optimium_tensor::{Error, ErrorKind, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Spins before a waiting worker offers its core to others: some microseconds.
-const SPINS_BEFORE_YIELD: u32 = 10_000;
+use crate::memory::Lending;
 
-/// `threads` workers that run one closure together.
+/// Looks at a condition before a waiting thread offers its core to others: some microseconds, as long as most steps differ
+/// between workers. Where threads are more than cores, the awaited one may need this one's core.
+const SPINS_BEFORE_YIELD: u32 = 300;
+
+/// How long workers look out for the next inference: several times what waking them would take, and less than the time
+/// between the frames of a video, which they sleep through.
+const LINGER: Duration = Duration::from_micros(500);
+
+/// Looks between two looks at the clock.
+const SPINS_BETWEEN_CLOCKS: u32 = 32;
+
+/// The team that ran last, by its number.
+static LAST_TEAM: AtomicUsize = AtomicUsize::new(0);
+
+/// Workers that run one closure together.
 pub(crate) struct Team {
-    threads: usize,
+    workers: usize,
     pool: Option<Pool>,
     /// One inference at a time: its workers wait for each other, so two must not share them.
     turn: Mutex<()>,
@@ -21,46 +42,203 @@ struct Pool {
     threads: ThreadPool,
     /// Whether the caller is worker 0. With pinned cores it is not: its own core is its own affair.
     caller_works: bool,
+    shared: Arc<Shared>,
+}
+
+/// What the workers of the pool see of each other and of the caller.
+struct Shared {
+    /// Which team this is, from 1 on.
+    number: usize,
+    work: Lending,
+    /// Counts inferences; a worker that sees a new number has something to do.
+    ticket: AtomicUsize,
+    /// Pool workers that have not finished the inference yet.
+    busy: AtomicUsize,
+    /// For each worker of the pool whether it has gone back there.
+    away: Vec<AtomicBool>,
+    barrier: Barrier,
+    /// Who waits for the inference to end without working on it.
+    caller: Mutex<Option<Thread>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Team {
-    /// A team of `threads` workers, pinned to `cores` where given.
+    /// A team with that many `threads`, pinned to `cores` where given. Without them, those that are more than the cores for
+    /// this process take no part: they would only be in the others' way.
     ///
     /// # Errors
     /// [`OutOfResource`](ErrorKind::OutOfResource) where threads cannot be started.
     pub(crate) fn new(threads: usize, cores: Option<&[usize]>) -> Result<Team> {
+        let available = thread::available_parallelism().map_or(1, usize::from);
+        Team::of(if cores.is_some() { threads } else { threads.min(available) }, threads, cores)
+    }
+
+    /// A team of the first `workers` of `threads`.
+    fn of(workers: usize, threads: usize, cores: Option<&[usize]>) -> Result<Team> {
         let caller_works = cores.is_none();
-        let pooled = if caller_works { threads - 1 } else { threads };
-        let pool =
-            if pooled == 0 { None } else { Some(Pool { threads: start(pooled, cores)?, caller_works }) };
-        Ok(Team { threads, pool, turn: Mutex::new(()) })
+        let pooled = |count: usize| if caller_works { count - 1 } else { count };
+        let pool = if pooled(threads) == 0 {
+            None
+        } else {
+            let shared = Arc::new(Shared::new(pooled(workers), workers));
+            Some(Pool { threads: start(pooled(threads), cores)?, caller_works, shared })
+        };
+        Ok(Team { workers, pool, turn: Mutex::new(()) })
     }
 
     /// Number of workers.
     pub(crate) fn threads(&self) -> usize {
-        self.threads
+        self.workers
     }
 
-    /// Calls `work` on the only worker of a team of one.
+    /// Calls `work` on one worker.
     pub(crate) fn run_alone(&self, work: impl FnOnce() + Send) {
         match &self.pool {
-            None => work(),
-            Some(pool) => pool.threads.install(work),
+            Some(pool) if !pool.caller_works => {
+                // Workers that linger are in the way.
+                LAST_TEAM.store(0, Ordering::Relaxed);
+                pool.threads.install(work);
+            }
+            _ => work(),
         }
     }
 
-    /// Calls `work` once for each worker, with its index, all at the same time, and returns when all are done.
-    pub(crate) fn run(&self, work: impl Fn(usize) + Sync) {
-        let Some(pool) = &self.pool else { return work(0) };
-        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pool.threads.in_place_scope(|scope| {
-            let first = usize::from(pool.caller_works);
-            let work = &work;
-            scope.spawn_broadcast(move |_, context| work(context.index() + first));
-            if pool.caller_works {
-                work(0);
+    /// Calls `work` once for each worker, all at the same time, and returns when all are done.
+    pub(crate) fn run(&self, work: impl Fn(Worker) + Sync) {
+        let Some(pool) = &self.pool else {
+            return work(Worker { index: 0, epoch: 0, barrier: &Barrier::new(1) });
+        };
+        let _turn = lock(&self.turn);
+        let shared = &pool.shared;
+        shared.barrier.reset();
+        let work = |index: usize| work(Worker { index, epoch: 0, barrier: &shared.barrier });
+        shared.work.lend(&work, || {
+            pool.call_workers();
+            let own = pool.caller_works.then(|| catch_unwind(AssertUnwindSafe(|| work(0))));
+            if let Some(Err(_)) = own {
+                shared.barrier.break_open();
+            }
+            pool.wait_for_workers();
+            if let Some(Err(panic)) = own {
+                resume_unwind(panic);
             }
         });
+        if let Some(panic) = lock(&shared.panic).take() {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Pool {
+    /// Tells those who linger that there is something to do, and calls back those who are away.
+    fn call_workers(&self) {
+        let shared = &self.shared;
+        LAST_TEAM.store(shared.number, Ordering::Relaxed);
+        if !self.caller_works {
+            *lock(&shared.caller) = Some(thread::current());
+        }
+        shared.busy.store(shared.away.len(), Ordering::Relaxed);
+        let seen = shared.ticket.fetch_add(1, Ordering::SeqCst);
+        for (index, away) in shared.away.iter().enumerate() {
+            if away.swap(false, Ordering::SeqCst) {
+                let (shared, first) = (shared.clone(), usize::from(self.caller_works));
+                self.threads.spawn(move || shared.serve(index, first, seen));
+            }
+        }
+    }
+
+    fn wait_for_workers(&self) {
+        let is_done = || self.shared.busy.load(Ordering::Acquire) == 0;
+        if self.caller_works {
+            wait_until(is_done);
+        } else {
+            // The cores are the workers' alone.
+            while !is_done() {
+                thread::park();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn new(pooled: usize, workers: usize) -> Shared {
+        static TEAMS: AtomicUsize = AtomicUsize::new(1);
+        Shared {
+            number: TEAMS.fetch_add(1, Ordering::Relaxed),
+            work: Lending::default(),
+            ticket: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            away: (0..pooled).map(|_| AtomicBool::new(true)).collect(),
+            barrier: Barrier::new(workers),
+            caller: Mutex::new(None),
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// The inferences of worker `index` of the pool, whose number in the team is `first` more, until none comes for a while.
+    /// It has done all up to number `seen`.
+    fn serve(&self, index: usize, first: usize, mut seen: usize) {
+        loop {
+            if self.await_ticket(seen) {
+                seen = seen.wrapping_add(1);
+                self.work_once(index + first);
+                continue;
+            }
+            // Either this thread sees the next ticket, or whoever writes it sees that this thread is away; where both happen,
+            // the one that takes the mark back decides.
+            let away = &self.away[index];
+            away.store(true, Ordering::SeqCst);
+            if self.ticket.load(Ordering::SeqCst) == seen || !away.swap(false, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// Looks out for a ticket after `seen`, for a while; whether one came.
+    fn await_ticket(&self, seen: usize) -> bool {
+        let mut since = None;
+        loop {
+            for _ in 0..SPINS_BETWEEN_CLOCKS {
+                if self.ticket.load(Ordering::Acquire) != seen {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            let is_last = LAST_TEAM.load(Ordering::Relaxed) == self.number;
+            if !is_last || since.get_or_insert_with(Instant::now).elapsed() > LINGER {
+                return false;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn work_once(&self, worker: usize) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work.call(worker))) {
+            *lock(&self.panic) = Some(panic);
+            self.barrier.break_open();
+        }
+        if self.busy.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(caller) = &*lock(&self.caller)
+        {
+            caller.unpark();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for others to make it true, in a hurry.
+fn wait_until(mut is_true: impl FnMut() -> bool) {
+    let mut spins = 0;
+    while !is_true() {
+        if spins < SPINS_BEFORE_YIELD {
+            spins += 1;
+            std::hint::spin_loop();
+        } else {
+            thread::yield_now();
+        }
     }
 }
 
@@ -83,51 +261,73 @@ fn start(threads: usize, cores: Option<&[usize]>) -> Result<ThreadPool> {
         })
 }
 
-/// Where the workers of a team wait for each other.
-///
-/// Each generation ends when all have arrived. A barrier that was broken lets everyone through, and says so.
-pub(crate) struct Barrier {
-    workers: usize,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
+/// Where the workers of a team wait for each other: each counts the points that it has reached, and looks at the others' counts.
+struct Barrier {
+    reached: Vec<OwnLine>,
     broken: AtomicBool,
 }
 
+/// A counter on cache lines that nothing else is on: processors fetch them in pairs.
+#[repr(align(128))]
+struct OwnLine(AtomicUsize);
+
 impl Barrier {
-    pub(crate) fn new(workers: usize) -> Barrier {
+    fn new(workers: usize) -> Barrier {
         Barrier {
-            workers,
-            arrived: AtomicUsize::new(0),
-            generation: AtomicUsize::new(0),
+            reached: (0..workers).map(|_| OwnLine(AtomicUsize::new(0))).collect(),
             broken: AtomicBool::new(false),
         }
     }
 
-    /// Waits for the others; false where the barrier is broken.
-    pub(crate) fn wait(&self) -> bool {
-        if self.workers == 1 {
-            return true;
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.fetch_add(1, Ordering::Release);
-            return !self.broken.load(Ordering::Acquire);
-        }
-        let mut spins = 0;
-        while self.generation.load(Ordering::Acquire) == generation {
-            if self.broken.load(Ordering::Acquire) {
-                return false;
-            }
-            spins += 1;
-            if spins < SPINS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
-        }
-        !self.broken.load(Ordering::Acquire)
+    /// As new, while nobody uses it.
+    fn reset(&self) {
+        self.reached.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
+        self.broken.store(false, Ordering::Relaxed);
     }
 
-    /// Lets everyone through from now on: a worker died.
-    pub(crate) fn break_open(&self) {
+    fn break_open(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    fn wait_for(&self, worker: usize, epoch: usize) -> bool {
+        let reached = &self.reached[worker].0;
+        wait_until(|| reached.load(Ordering::Acquire) >= epoch || self.broken.load(Ordering::Acquire));
+        !self.broken.load(Ordering::Acquire)
+    }
+}
+
+/// One worker during an inference. All workers of a team have to reach the same points, in the same order.
+pub(crate) struct Worker<'a> {
+    index: usize,
+    epoch: usize,
+    barrier: &'a Barrier,
+}
+
+impl Worker<'_> {
+    /// Which one it is.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Tells the others that it has reached the next point.
+    pub(crate) fn arrive(&mut self) {
+        self.epoch += 1;
+        self.barrier.reached[self.index].0.store(self.epoch, Ordering::Release);
+    }
+
+    /// Waits for all to reach the point where this one is; false where the others must not be waited for any more.
+    pub(crate) fn wait_for_all(&self) -> bool {
+        (0..self.barrier.reached.len()).all(|other| self.barrier.wait_for(other, self.epoch))
+    }
+
+    /// Waits for worker 0 to reach the point where this one is, as [`wait_for_all`](Worker::wait_for_all).
+    pub(crate) fn wait_for_first(&self) -> bool {
+        self.barrier.wait_for(0, self.epoch)
+    }
+
+    /// Lets everyone through from now on, and tells them: this one stops here.
+    pub(crate) fn give_up(&self) {
+        self.barrier.break_open();
     }
 }
 
@@ -135,39 +335,127 @@ impl Barrier {
 mod tests {
     use super::*;
 
+    fn pauses(round: usize) {
+        // Longer than workers linger, now and then.
+        if round.is_multiple_of(40) {
+            thread::sleep(2 * LINGER);
+        }
+    }
+
     #[test]
     fn every_worker_sees_what_the_others_did_before_the_barrier() {
-        for threads in 1..5 {
-            let team = Team::new(threads, None).unwrap();
-            for _ in 0..50 {
-                let barrier = Barrier::new(threads);
+        for threads in 1..6 {
+            let team = Team::of(threads, threads, None).unwrap();
+            for round in 0..200 {
                 let counts: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-                team.run(|worker| {
+                team.run(|mut worker| {
                     for round in 1..20 {
-                        counts[worker].store(round, Ordering::Relaxed);
-                        assert!(barrier.wait());
+                        counts[worker.index()].store(round, Ordering::Relaxed);
+                        worker.arrive();
+                        assert!(worker.wait_for_all());
                         assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) >= round));
-                        assert!(barrier.wait());
+                        worker.arrive();
+                        assert!(worker.wait_for_all());
                     }
                 });
+                pauses(round);
             }
         }
     }
 
     #[test]
-    fn a_broken_barrier_holds_nobody() {
-        let team = Team::new(2, None).unwrap();
-        let barrier = Barrier::new(2);
-        team.run(|worker| if worker == 0 { barrier.break_open() } else { assert!(!barrier.wait()) });
+    fn work_alternates_between_all_and_the_first() {
+        let team = Team::of(3, 5, None).unwrap();
+        let (sum, parts) = (AtomicUsize::new(0), [const { AtomicUsize::new(0) }; 3]);
+        for round in 0..200 {
+            team.run(|mut worker| {
+                for step in 0..10 {
+                    parts[worker.index()].store(step + round, Ordering::Relaxed);
+                    worker.arrive();
+                    if worker.index() == 0 {
+                        assert!(worker.wait_for_all());
+                        sum.store(
+                            parts.iter().map(|part| part.load(Ordering::Relaxed)).sum(),
+                            Ordering::Relaxed,
+                        );
+                    }
+                    worker.arrive();
+                    if worker.index() != 0 {
+                        assert!(worker.wait_for_first());
+                    }
+                    assert_eq!(sum.load(Ordering::Relaxed), 3 * (step + round));
+                    worker.arrive();
+                    assert!(worker.wait_for_all());
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn one_who_gives_up_holds_nobody() {
+        let team = Team::of(2, 2, None).unwrap();
+        for _ in 0..100 {
+            team.run(|mut worker| match worker.index() {
+                0 => worker.give_up(),
+                _ => {
+                    worker.arrive();
+                    assert!(!worker.wait_for_all());
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_of_any_worker_reaches_the_caller() {
+        let team = Team::of(3, 5, None).unwrap();
+        for culprit in 0..3 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                team.run(|mut worker| {
+                    assert_ne!(worker.index(), culprit);
+                    worker.arrive();
+                    worker.wait_for_all();
+                });
+            }));
+            assert!(outcome.is_err());
+            let count = AtomicUsize::new(0);
+            team.run(|_| _ = count.fetch_add(1, Ordering::Relaxed));
+            assert_eq!(count.into_inner(), 3);
+        }
     }
 
     #[test]
     fn pinned_teams_run_every_worker() {
         let team = Team::new(2, Some(&[0, 0])).unwrap();
-        let count = AtomicUsize::new(0);
-        team.run(|_| {
-            count.fetch_add(1, Ordering::Relaxed);
+        for round in 0..100 {
+            let count = AtomicUsize::new(0);
+            team.run(|_| _ = count.fetch_add(1, Ordering::Relaxed));
+            assert_eq!(count.load(Ordering::Relaxed), 2);
+            team.run_alone(|| _ = count.fetch_add(1, Ordering::Relaxed));
+            assert_eq!(count.into_inner(), 3);
+            pauses(round);
+        }
+    }
+
+    #[test]
+    fn teams_and_callers_take_turns() {
+        let teams: Vec<Team> = (2..5).map(|threads| Team::of(threads, threads, None).unwrap()).collect();
+        thread::scope(|scope| {
+            for caller in 0..4 {
+                let teams = &teams;
+                scope.spawn(move || {
+                    for round in 0..300 {
+                        let team = &teams[(caller + round) % teams.len()];
+                        let count = AtomicUsize::new(0);
+                        team.run(|mut worker| {
+                            count.fetch_add(1, Ordering::Relaxed);
+                            worker.arrive();
+                            assert!(worker.wait_for_all());
+                            assert_eq!(count.load(Ordering::Relaxed), team.threads());
+                        });
+                        pauses(round + 1);
+                    }
+                });
+            }
         });
-        assert_eq!(count.load(Ordering::Relaxed), 2);
     }
 }

@@ -13,6 +13,7 @@ mod enums;
 mod errors;
 mod expr;
 mod loading;
+mod machine;
 mod model;
 mod python;
 mod request;
@@ -42,6 +43,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(devices::get_local_info, module)?)?;
     module.add_function(wrap_pyfunction!(devices::device_capability, module)?)?;
     module.add_function(wrap_pyfunction!(devices::parse_device, module)?)?;
+    module.add_function(wrap_pyfunction!(machine::probe_machine, module)?)?;
     module.add_function(wrap_pyfunction!(settings::initialize, module)?)?;
     module.add_function(wrap_pyfunction!(settings::finalize, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_initialized, module)?)?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use optimium_runtime::device::DeviceId;
-use optimium_runtime::{LoadOptions, SchedulerType};
+use optimium_runtime::device::{DeviceId, Precision};
+use optimium_runtime::{ConvertOptions, LoadOptions, SchedulerType};
 use optimium_tensor::{Error, ErrorKind};
 use pyo3::prelude::*;
 
@@ -15,11 +15,15 @@ use crate::model::PyModel;
 use crate::python::detached;
 
 /// Loads a model: a model folder, or an .onnx or .tflite file.
+///
+/// precision is "f32", which computes all of it in f32, or "bf16": where it is faster, the factors of matrix products and
+/// convolutions are rounded to bfloat16, each with a relative error of at most 1/256. Products are summed in f32 and tensors stay
+/// f32. On processors without such products both are the same.
 #[pyfunction]
 #[pyo3(signature = (path, *, devices=None, strict=None, memory_optimization=None, disable_denormals=None,
-    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None),
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision=None),
     text_signature = "(path, *, devices=None, strict=False, memory_optimization=True, disable_denormals=True, \
-    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None)")]
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision='f32')")]
 pub(crate) fn load_model(
     path: &Bound<'_, PyAny>,
     devices: Option<&Bound<'_, PyAny>>,
@@ -31,6 +35,7 @@ pub(crate) fn load_model(
     threads: Option<&Bound<'_, PyAny>>,
     cores: Option<&Bound<'_, PyAny>>,
     scheduler_type: Option<&Bound<'_, PyAny>>,
+    precision: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyModel> {
     let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     let switch = |name, object, default| optional(name, object).map(|on| on.unwrap_or(default));
@@ -52,6 +57,7 @@ pub(crate) fn load_model(
             Some(scheduler_type) => from_python(scheduler_type)?,
             None => SchedulerType::Simple,
         },
+        precision: precision_from_python(py, precision)?,
     };
     detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
 }
@@ -65,26 +71,39 @@ fn devices_from_python(py: Python<'_>, devices: Option<&Bound<'_, PyAny>>) -> Py
     devices.iter().map(device_from_python).collect()
 }
 
+/// The precision of that name; `f32` where none is given.
+fn precision_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyResult<Precision> {
+    let Some(name) = optional::<String>("precision", name)? else { return Ok(Precision::F32) };
+    Precision::from_name(&name).ok_or_else(|| {
+        let known = Precision::ALL.map(Precision::name).join(" or ");
+        invalid_argument(py, format!("precision: {name:?} is none; there are {known}"))
+    })
+}
+
 fn not_negative(py: Python<'_>, name: &str, number: i64) -> PyResult<usize> {
     usize::try_from(number).map_err(|_| invalid_argument(py, format!("{name} cannot be {number}")))
 }
 
-/// Converts an .onnx or .tflite file to a model folder. `progress` is called with what is being done and how
-/// much of the whole is done, from 0 to 1; an exception in it ends the conversion.
+/// Converts an .onnx or .tflite file to a model folder. With `pack` the weights are stored a second time, as kernels for the
+/// instruction set of this machine read them: loading is faster and takes less memory. `progress` is called with what is being
+/// done and how much of the whole is done, from 0 to 1; an exception in it ends the conversion.
 #[pyfunction]
-#[pyo3(signature = (source, destination, *, progress=None))]
+#[pyo3(signature = (source, destination, *, pack=None, progress=None),
+    text_signature = "(source, destination, *, pack=True, progress=None)")]
 pub(crate) fn convert(
     source: &Bound<'_, PyAny>,
     destination: &Bound<'_, PyAny>,
+    pack: Option<&Bound<'_, PyAny>>,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = source.py();
     let source: PathBuf = argument("source", source)?;
     let destination: PathBuf = argument("destination", destination)?;
+    let options = ConvertOptions { pack: optional("pack", pack)?.unwrap_or(true) };
     let progress = callable("progress", progress)?;
     let mut raised = None;
     let result = detached(py, || {
-        optimium_runtime::convert(&source, &destination, &mut |what, done| {
+        optimium_runtime::convert(&source, &destination, &options, &mut |what, done| {
             let Some(progress) = &progress else { return Ok(()) };
             Python::attach(|py| progress.call1(py, (what, done))).map(drop).map_err(|error| {
                 raised = Some(error);

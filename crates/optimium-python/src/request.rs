@@ -7,13 +7,13 @@ use optimium_runtime::{Callback, InferRequest, InferStatus, Tensors};
 use optimium_tensor::{Error, Tensor};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::arguments::{argument, callable, optional};
 use crate::arrays::shared_tensor;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
-use crate::python::{arrays, detached};
+use crate::python::{arrays, attached, detached};
 use crate::tensor::PyTensor;
 
 /// Room for one inference at a time.
@@ -37,45 +37,47 @@ enum Side {
 }
 
 /// The tensors that were given for one side, and their names where they have some.
-struct Given {
-    names: Option<Vec<String>>,
-    tensors: Vec<Tensor>,
+enum Given<'py> {
+    Named(Vec<(Bound<'py, PyString>, Tensor)>),
+    Ordered(Vec<Tensor>),
 }
 
-impl Given {
-    fn from_python(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Given> {
-        if let Ok(named) = object.cast::<PyDict>() {
-            let (mut names, mut tensors) = (Vec::new(), Vec::new());
-            for (name, tensor) in named.iter() {
-                names.push(name.extract::<String>().map_err(|_| {
-                    raise(
-                        object.py(),
-                        Error::type_mismatch(format!("the name of a tensor is a str, not {name}")),
-                    )
-                })?);
-                tensors.push(to_tensor(&tensor, side)?);
-            }
-            return Ok(Given { names: Some(names), tensors });
-        }
-        if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-            let tensors =
-                object.try_iter()?.map(|tensor| to_tensor(&tensor?, side)).collect::<PyResult<_>>()?;
-            return Ok(Given { names: None, tensors });
-        }
-        Err(raise(
-            object.py(),
-            Error::type_mismatch(format!(
+impl<'py> Given<'py> {
+    fn from_python(object: &Bound<'py, PyAny>, side: Side) -> PyResult<Self> {
+        let wrong_type = |message| raise(object.py(), Error::type_mismatch(message));
+        if let Ok(list) = object.cast::<PyList>() {
+            list.iter().map(|tensor| to_tensor(&tensor, side)).collect::<PyResult<_>>().map(Given::Ordered)
+        } else if let Ok(named) = object.cast::<PyDict>() {
+            let named = named.iter().map(|(name, tensor)| {
+                let name = name.cast_into::<PyString>().map_err(|error| {
+                    wrong_type(format!("the name of a tensor is a str, not {}", error.into_inner()))
+                })?;
+                Ok((name, to_tensor(&tensor, side)?))
+            });
+            named.collect::<PyResult<_>>().map(Given::Named)
+        } else if let Ok(tuple) = object.cast::<PyTuple>() {
+            tuple.iter().map(|tensor| to_tensor(&tensor, side)).collect::<PyResult<_>>().map(Given::Ordered)
+        } else {
+            Err(wrong_type(format!(
                 "expected a list, a tuple or a dict of tensors, not {}",
                 object.get_type()
-            )),
-        ))
+            )))
+        }
     }
 
-    fn as_tensors(&mut self) -> Tensors<'_> {
-        let tensors = std::mem::take(&mut self.tensors);
-        match &self.names {
-            Some(names) => Tensors::Named(names.iter().map(String::as_str).zip(tensors).collect()),
-            None => Tensors::Ordered(tensors),
+    fn into_tensors<'a>(self, names: &'a mut Vec<Bound<'py, PyString>>) -> PyResult<Tensors<'a>> {
+        match self {
+            Given::Ordered(tensors) => Ok(Tensors::Ordered(tensors)),
+            Given::Named(named) => {
+                let (own, tensors): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+                *names = own;
+                names
+                    .iter()
+                    .zip(tensors)
+                    .map(|(name, tensor)| Ok((name.to_str()?, tensor)))
+                    .collect::<PyResult<_>>()
+                    .map(Tensors::Named)
+            }
         }
     }
 }
@@ -101,9 +103,11 @@ fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
 impl PyInferRequest {
     /// Begins an inference and returns. Everything that can be wrong about the tensors is raised here.
     fn infer(&self, py: Python<'_>, inputs: &Bound<'_, PyAny>, outputs: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut inputs = Given::from_python(inputs, Side::Input)?;
-        let mut outputs = Given::from_python(outputs, Side::Output)?;
-        detached(py, || self.request.infer(inputs.as_tensors(), outputs.as_tensors()))
+        let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
+        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
+        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        // Whoever holds a lock that this takes never waits for Python meanwhile.
+        attached(py, || self.request.infer(inputs, outputs))
     }
 
     /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True
@@ -113,6 +117,11 @@ impl PyInferRequest {
         let timeout = optional::<i64>("timeout", timeout)?.unwrap_or(0);
         let timeout = u64::try_from(timeout)
             .map_err(|_| invalid_argument(py, format!("a timeout cannot be {timeout} microseconds")))?;
+        if timeout == 0
+            && let Some(result) = self.request.wait_quickly()
+        {
+            return attached(py, || result).map(|()| false);
+        }
         let mut raised = None;
         let mut is_interrupted = || {
             raised = Python::attach(|py| py.check_signals()).err();

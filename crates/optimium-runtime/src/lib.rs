@@ -24,7 +24,7 @@ mod version;
 
 pub use info::{OpInfo, TensorInfo};
 pub use lifecycle::{finalize, initialize, is_initialized, local_info};
-pub use loading::{Progress, convert, load_model};
+pub use loading::{ConvertOptions, Progress, convert, load_model};
 pub use model::{InputShapes, Model};
 pub use optimium_device as device;
 pub use optimium_tensor as tensor;

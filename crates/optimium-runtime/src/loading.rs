@@ -1,7 +1,10 @@
 //! From a path to a model.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use optimium_container::PackedBlocks;
+use optimium_device::{Backend, CompileOptions, Executable, PackedWeights};
 use optimium_graph::{Graph, passes, shapes};
 use optimium_native::Native;
 use optimium_tensor::{Error, Result};
@@ -24,14 +27,45 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, f32) -> Result<()>;
 /// reports; [`Io`](optimium_tensor::ErrorKind::Io) for an `intermediate_save_path` that cannot be made; [`Model`](optimium_tensor::ErrorKind::Model) and
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be run.
 pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
-    lifecycle::current()?;
-    options.compile_options(None)?;
+    let runtime = lifecycle::current()?;
+    let compile_options = options.compile_options(runtime.environment.instruction_set.clone())?;
     let (device, backend) = platforms::place(options)?;
     if let Some(folder) = &options.intermediate_save_path {
         intermediates::prepare(folder)?;
     }
-    let graph = open(path, options.passphrase.as_deref())?;
-    Model::compile(graph, device, &*backend, options).map_err(|error| error.context(path.display()))
+    if !path.is_dir() {
+        let graph = import(path, options.passphrase.as_deref())?;
+        return Model::compile(graph, device, &*backend, options)
+            .map_err(|error| error.context(path.display()));
+    }
+    let target = backend.packing_target(&compile_options);
+    let mut opened = optimium_container::open_packed(path, options.passphrase.as_deref(), target.as_deref())?;
+    let packed = opened.packed.take().map(|stored| PackedWeights::new(stored.buffer, stored.places));
+    let mut graph = std::mem::take(&mut opened.graph);
+    // The folder says what the shapes are; nothing relies on it unless the operators say so too.
+    let compiled = shapes::infer(&mut graph)
+        .and_then(|()| Model::compile_packed(graph, device, &*backend, options, packed))
+        .map_err(|error| error.context(path.display()))?;
+    if compiled.0.executable.packed().iter().all(|block| block.kept) {
+        opened.prefetch_packed();
+    }
+    // What was packed is not read in its first order again.
+    opened.release_weights();
+    Ok(compiled)
+}
+
+/// How a model is converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvertOptions {
+    /// Whether the weights are stored a second time, packed for the instruction set of this machine: models then load without
+    /// reading or copying them.
+    pub pack: bool,
+}
+
+impl Default for ConvertOptions {
+    fn default() -> Self {
+        ConvertOptions { pack: true }
+    }
 }
 
 /// Converts the `.onnx` or `.tflite` file at `source` to a model folder at `destination`.
@@ -41,24 +75,55 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
 /// [`Container`](optimium_tensor::ErrorKind::Container) where there is no model at `source` or the folder
 /// cannot be written; [`Model`](optimium_tensor::ErrorKind::Model) and
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for models that cannot be converted.
-pub fn convert(source: &Path, destination: &Path, progress: Progress<'_>) -> Result<()> {
-    lifecycle::current()?;
+pub fn convert(
+    source: &Path,
+    destination: &Path,
+    options: &ConvertOptions,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let runtime = lifecycle::current()?;
     progress("reading", 0.0)?;
     let mut graph = read(source)?;
     progress("simplifying", 0.4)?;
     prepare(&mut graph).map_err(|error| error.context(source.display()))?;
+    let graph = Arc::new(graph);
+    let compile_options = CompileOptions {
+        instruction_set: runtime.environment.instruction_set.clone(),
+        ..CompileOptions::default()
+    };
+    let executable = if options.pack {
+        progress("packing", 0.6)?;
+        pack(&graph, &compile_options)
+    } else {
+        None
+    };
+    let packed: Vec<PackedBlocks> = executable
+        .iter()
+        .map(|(target, executable)| PackedBlocks {
+            target: target.clone(),
+            blocks: executable.packed().into_iter().map(|block| (block.key, block.bytes)).collect(),
+        })
+        .collect();
     progress("writing", 0.7)?;
-    optimium_container::save(&graph, destination)?;
+    optimium_container::save_packed(&graph, destination, &packed)?;
     progress("done", 1.0)
 }
 
-fn open(path: &Path, passphrase: Option<&str>) -> Result<Graph> {
-    if path.is_dir() {
-        let mut graph = optimium_container::open(path, passphrase)?;
-        // The folder says what the shapes are; nothing relies on it unless the operators say so too.
-        shapes::infer(&mut graph).map_err(|error| error.context(path.display()))?;
-        return Ok(graph);
+/// The graph compiled, and what its weights are packed for; `None` where it cannot be run here.
+fn pack(graph: &Arc<Graph>, options: &CompileOptions) -> Option<(String, Arc<dyn Executable>)> {
+    let native = Native::new();
+    let target = native.packing_target(options)?;
+    match native.compile(graph, options) {
+        Ok(executable) => Some((target, executable)),
+        Err(error) => {
+            tracing::warn!(model = graph.name, %error, "no weights are packed");
+            None
+        }
     }
+}
+
+/// The model in a file, ready to be compiled.
+fn import(path: &Path, passphrase: Option<&str>) -> Result<Graph> {
     let mut graph = read(path)?;
     if passphrase.is_some() {
         tracing::warn!("{} is not encrypted: its passphrase is ignored", path.display());

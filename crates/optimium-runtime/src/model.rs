@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use optimium_device::{Backend, DeviceId, Executable};
+use optimium_device::{Backend, DeviceId, Executable, PackedWeights};
 use optimium_graph::{Graph, shapes};
 use optimium_tensor::{Error, Expr, Result, SymbolValues, Tensor, TensorShape};
 
@@ -55,8 +55,23 @@ impl Model {
         backend: &dyn Backend,
         options: &LoadOptions,
     ) -> Result<Model> {
+        Model::compile_packed(graph, device, backend, options, None)
+    }
+
+    /// As [`compile`](Model::compile), with weights of this very graph that were packed before.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn compile_packed(
+        graph: Graph,
+        device: DeviceId,
+        backend: &dyn Backend,
+        options: &LoadOptions,
+        packed: Option<PackedWeights>,
+    ) -> Result<Model> {
         let runtime = lifecycle::current()?;
-        let compile_options = options.compile_options(runtime.environment.instruction_set.clone())?;
+        let mut compile_options = options.compile_options(runtime.environment.instruction_set.clone())?;
+        compile_options.packed = packed;
         let graph = Arc::new(graph);
         let executable = backend.compile(&graph, &compile_options)?;
         let operations: Vec<OpInfo> =
@@ -180,7 +195,7 @@ impl Inner {
     fn in_order<'a>(&self, shapes: &'a InputShapes<'_>) -> Result<Vec<&'a TensorShape>> {
         match shapes {
             InputShapes::Ordered(shapes) => {
-                check_count("inputs", self.inputs.len(), shapes.len())?;
+                check_count("input", self.inputs.len(), shapes.len())?;
                 Ok(shapes.iter().collect())
             }
             InputShapes::Named(shapes) => {
@@ -197,7 +212,7 @@ pub(crate) fn check_count(what: &str, expected: usize, given: usize) -> Result<(
     if expected == given {
         return Ok(());
     }
-    Err(Error::invalid_argument(format!("the model has {expected} {what}, but {given} were given")))
+    Err(Error::invalid_argument(format!("the model has {expected} {what}s, but {given} were given")))
 }
 
 /// The things that are given by name, in the order of `infos`.
@@ -206,6 +221,9 @@ pub(crate) fn check_count(what: &str, expected: usize, given: usize) -> Result<(
 /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) naming all that is missing and all that
 /// is too much.
 pub(crate) fn sort_by_name<T>(what: &str, infos: &[TensorInfo], given: Vec<(&str, T)>) -> Result<Vec<T>> {
+    if given.len() == infos.len() && given.iter().zip(infos).all(|((name, _), info)| *name == info.name) {
+        return Ok(given.into_iter().map(|(_, item)| item).collect());
+    }
     let mut given: HashMap<&str, T> = given.into_iter().collect();
     let mut missing = Vec::new();
     let mut sorted = Vec::with_capacity(infos.len());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use optimium_device::{CompileOptions, DeviceId};
+use optimium_device::{CompileOptions, DeviceId, Precision};
 use optimium_tensor::{Error, Result};
 
 /// The most threads that one model may use.
@@ -45,6 +45,8 @@ pub struct LoadOptions {
     pub cores: Option<Vec<usize>>,
     /// How requests share the machine.
     pub scheduler_type: SchedulerType,
+    /// How exact matrix products and convolutions are to be.
+    pub precision: Precision,
 }
 
 impl Default for LoadOptions {
@@ -59,6 +61,7 @@ impl Default for LoadOptions {
             threads: None,
             cores: None,
             scheduler_type: SchedulerType::Simple,
+            precision: Precision::F32,
         }
     }
 }
@@ -89,6 +92,8 @@ impl LoadOptions {
             memory_optimization: !self.keeps_intermediates(),
             disable_denormals: self.disable_denormals,
             instruction_set,
+            precision: self.precision,
+            packed: None,
         })
     }
 

@@ -10,7 +10,7 @@ mod checks;
 mod phase;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,10 @@ pub use phase::{Callback, InferStatus};
 
 /// How often a wait looks for an interruption.
 const INTERRUPTION_PERIOD: Duration = Duration::from_millis(50);
+
+/// The longest inference that callers should not give locks of theirs up for, in microseconds: handing over a contended lock
+/// and getting it back takes about as long.
+const QUICK: u64 = 20;
 
 /// The tensors of one side of an inference.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ struct Inner {
     last: Mutex<Option<(Vec<Tensor>, Vec<Tensor>)>>,
     /// How long the last inference took, in microseconds.
     last_duration: AtomicU64,
+    /// Whether the caller waited for the last inference before it had ended, and will probably do so again.
+    is_awaited: AtomicBool,
 }
 
 impl InferRequest {
@@ -63,6 +69,7 @@ impl InferRequest {
             bound: Mutex::new(None),
             last: Mutex::new(None),
             last_duration: AtomicU64::new(u64::MAX),
+            is_awaited: AtomicBool::new(false),
         }))
     }
 
@@ -98,9 +105,9 @@ impl InferRequest {
                 return Err(error);
             }
         };
-        drop(inner.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+        inner.release_last();
         let run = Run { request: inner.clone(), inputs, outputs, lease };
-        model.scheduler.submit(run).map_err(|(run, error)| {
+        model.scheduler.submit(run, inner.is_awaited.load(Ordering::Relaxed)).map_err(|(run, error)| {
             drop(run);
             inner.phase.abandon();
             error
@@ -124,26 +131,49 @@ impl InferRequest {
             return Err(error);
         }
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
-        if inner.may_run_here(timeout)
-            && let Some(run) = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
-        {
-            run.execute();
-        }
+        inner.help(timeout);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut left = timeout;
+        let result = loop {
             let period = left.map_or(INTERRUPTION_PERIOD, |left| left.min(INTERRUPTION_PERIOD));
-            if inner.phase.wait(period) {
-                break;
+            match inner.phase.wait(period) {
+                Ok(true) => break Ok(false),
+                Err(error) => break Err(error),
+                Ok(false) if left.is_some_and(|left| left <= INTERRUPTION_PERIOD) || is_interrupted() => {
+                    return Ok(true);
+                }
+                Ok(false) => {}
             }
-            if left.is_some_and(|left| left <= INTERRUPTION_PERIOD) || is_interrupted() {
-                return Ok(true);
-            }
-        }
+            left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        };
         if !inner.model.0.keeps_intermediates {
-            drop(inner.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+            inner.release_last();
         }
-        inner.phase.report().map_or(Ok(false), Err)
+        result
+    }
+
+    /// Does all of [`wait`](InferRequest::wait), on this thread and within microseconds, where that can be expected: the
+    /// inference is still queued, and the last one was quick. Otherwise it does nothing, and returns `None`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_quickly(&self) -> Option<Result<()>> {
+        let inner = &self.0;
+        if inner.last_duration.load(Ordering::Relaxed) > QUICK || inner.model.0.is_pinned {
+            return None;
+        }
+        let run = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))?;
+        inner.is_awaited.store(true, Ordering::Relaxed);
+        run.execute();
+        let result = inner.phase.wait(Duration::ZERO);
+        if !inner.model.0.keeps_intermediates {
+            inner.release_last();
+        }
+        match result {
+            // A callback has begun the next inference already, which is to be waited for.
+            Ok(false) => None,
+            result => Some(result.map(|_| ())),
+        }
     }
 
     /// Its state.
@@ -210,6 +240,27 @@ impl Inner {
         bound.as_ref().map_or(Ok(()), |bound| bound.check_outputs(&self.model.0.outputs, outputs))
     }
 
+    /// Drops the tensors of the last inference, without the lock: foreign memory may wait for its owner.
+    fn release_last(&self) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(last);
+    }
+
+    /// Runs the inference here where it is still queued, or sees to it that a worker does.
+    fn help(self: &Arc<Self>, timeout: Option<Duration>) {
+        if self.phase.status() != InferStatus::Running {
+            return;
+        }
+        let (scheduler, is_mine) = (&self.model.0.scheduler, |run: &Run| Arc::ptr_eq(&run.request, self));
+        if !self.may_run_here(timeout) {
+            return scheduler.hand_over(is_mine);
+        }
+        self.is_awaited.store(true, Ordering::Relaxed);
+        if let Some(run) = scheduler.take_back(is_mine) {
+            run.execute();
+        }
+    }
+
     /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not,
     /// since nothing could interrupt the wait; pinned ones belong to the threads on their cores.
     fn may_run_here(&self, timeout: Option<Duration>) -> bool {
@@ -249,6 +300,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Notes that a worker has it, because its caller did something else than waiting.
+    pub(crate) fn note_not_awaited(&self) {
+        self.request.is_awaited.store(false, Ordering::Relaxed);
+    }
+
     /// The wish to end it early.
     pub(crate) fn cancellation(&self) -> Arc<Cancellation> {
         self.request.phase.cancellation().clone()

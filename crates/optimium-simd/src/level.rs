@@ -108,6 +108,28 @@ impl Level {
         }
         task.run(Portable)
     }
+
+    /// Whether this machine multiplies bfloat16 in pairs at this level.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Level::Avx512 | Level::Avx512Vnni) {
+            return Avx512::<false, true>::detect().is_some();
+        }
+        false
+    }
+
+    /// Runs `task` with [`Simd::dot_bf16`] in hardware where the level [has](Level::has_bf16) it, at [`Level::Avx512`]; else at
+    /// [`Level::Portable`].
+    #[inline]
+    pub fn run_bf16<T: SimdTask>(self, task: T) -> T::Output {
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Level::Avx512 | Level::Avx512Vnni)
+            && let Some(simd) = Avx512::<false, true>::detect()
+        {
+            return simd.enter(task);
+        }
+        task.run(Portable)
+    }
 }
 
 impl std::fmt::Display for Level {

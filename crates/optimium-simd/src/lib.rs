@@ -63,6 +63,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The level that this type implements.
     const LEVEL: Level;
 
+    /// Runs `task` in a function of its own, for what is too long to be inlined.
+    fn call<T: SimdTask>(self, task: T) -> T::Output;
+
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
     /// # Safety
@@ -133,12 +136,23 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn floor(self, a: Self::F32) -> Self::F32;
     /// `a · 2ⁿ` for an integral `n`, right at overflow, underflow, ±∞ and NaN.
     fn scale_by_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32;
+    /// `a · 2ⁿ`, rounded once, for `|a|` between 1/2 and 2 and an integral `n` in `-252..=254`.
+    #[inline(always)]
+    fn scale_by_small_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        // Two factors with exponents of normal numbers.
+        let n = self.round_to_i32(n);
+        let half = self.shift_right_i32(n, 1);
+        let power = |e| self.from_bits(self.shift_left_i32(self.add_i32(e, self.splat_i32(127)), 23));
+        self.mul(self.mul(a, power(half)), power(self.sub_i32(n, half)))
+    }
     /// `a < b`; false where either is NaN.
     fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
     /// `a <= b`; false where either is NaN.
     fn le(self, a: Self::F32, b: Self::F32) -> Self::Mask;
     /// `a == b`; false where either is NaN.
     fn eq(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// Whether the mask selects a lane.
+    fn any(self, mask: Self::Mask) -> bool;
     /// `on` where the mask is set, else `off`.
     fn select(self, mask: Self::Mask, on: Self::F32, off: Self::F32) -> Self::F32;
     /// Sum over the lanes.
@@ -220,6 +234,32 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n` elements are writable at `p`.
     unsafe fn store_bytes(self, p: *mut u8, v: Self::I32, n: usize);
+    /// The first `n <= 2 * LANES` bytes at `p` in the lower half, those at `q` in the upper one; the others are zero.
+    /// # Safety
+    /// `n` elements are readable at both.
+    #[inline(always)]
+    unsafe fn load_byte_halves(self, p: *const u8, q: *const u8, n: usize) -> Self::I32 {
+        let mut bytes = [0u8; 4 * MAX_LANES];
+        // SAFETY: the caller promises n readable elements, and a vector has at most MAX_LANES lanes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, bytes.as_mut_ptr(), n.min(2 * Self::LANES));
+            std::ptr::copy_nonoverlapping(q, bytes.as_mut_ptr().add(2 * Self::LANES), n.min(2 * Self::LANES));
+            self.load_bytes(bytes.as_ptr(), 4 * Self::LANES)
+        }
+    }
+    /// The first `n <= 2 * LANES` bytes of the lower half to `p`, those of the upper half to `q`.
+    /// # Safety
+    /// `n` elements are writable at both.
+    #[inline(always)]
+    unsafe fn store_byte_halves(self, p: *mut u8, q: *mut u8, v: Self::I32, n: usize) {
+        let mut bytes = [0u8; 4 * MAX_LANES];
+        // SAFETY: the caller promises n writable elements, and a vector has at most MAX_LANES lanes.
+        unsafe {
+            self.store_bytes(bytes.as_mut_ptr(), v, 4 * Self::LANES);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), p, n.min(2 * Self::LANES));
+            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(2 * Self::LANES), q, n.min(2 * Self::LANES));
+        }
+    }
     /// Within each block of sixteen bytes, byte `j` of lane `i` of result `q` is byte `4 q + i` of `rows[j]`.
     fn interleave_bytes(self, rows: [Self::I32; 4]) -> [Self::I32; 4];
     /// Within each block of sixteen bytes, byte `4 q + i` is lane `i` of `v[q]`, saturated to `0..=255`: the
@@ -241,4 +281,47 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n` elements are readable at `p`.
     unsafe fn load_bf16(self, p: *const u16, n: usize) -> Self::F32;
+    /// The first `n <= LANES` lanes as bfloat16, rounded to nearest even. Subnormal numbers may become zeros.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::F32, n: usize) {
+        let mut lanes = [0i32; MAX_LANES];
+        // SAFETY: the array has at least LANES elements.
+        unsafe { self.store_i32(lanes.as_mut_ptr(), round_to_bf16(self, v)) };
+        for (i, lane) in lanes[..Self::LANES].iter().enumerate().take(n) {
+            // SAFETY: the caller promises n elements.
+            unsafe { p.add(i).write((lane >> 16) as u16) };
+        }
+    }
+    /// In each lane `sum + aₕ·bₕ + aₗ·bₗ` for the two bfloat16 in the high and the low half of `a` and `b`: exact products, added
+    /// in that order and rounded each time. Subnormal operands and results may count as zeros.
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F32, a: Self::I32, b: Self::I32) -> Self::F32 {
+        dot_bf16_by_parts(self, sum, a, b)
+    }
+}
+
+/// No vector has more lanes.
+const MAX_LANES: usize = 16;
+
+/// [`Simd::dot_bf16`] by operations of `f32`.
+#[inline(always)]
+fn dot_bf16_by_parts<S: Simd>(simd: S, sum: S::F32, a: S::I32, b: S::I32) -> S::F32 {
+    let mask = simd.splat_i32(0xffff_0000_u32 as i32);
+    let (high_a, high_b) = (simd.and_i32(a, mask), simd.and_i32(b, mask));
+    let (low_a, low_b) = (simd.shift_left_i32(a, 16), simd.shift_left_i32(b, 16));
+    let high = simd.fma(simd.from_bits(high_a), simd.from_bits(high_b), sum);
+    simd.fma(simd.from_bits(low_a), simd.from_bits(low_b), high)
+}
+
+/// The nearest bfloat16 in the high half of each lane, ties to even; what is in the low half means nothing.
+#[inline(always)]
+fn round_to_bf16<S: Simd>(simd: S, x: S::F32) -> S::I32 {
+    let bits = simd.to_bits(x);
+    let odd = simd.and_i32(simd.shift_right_i32(bits, 16), simd.splat_i32(1));
+    let rounded = simd.add_i32(simd.add_i32(bits, simd.splat_i32(0x7fff)), odd);
+    // Rounding would carry NaN into infinity; a bit that stays marks it.
+    let nan = simd.or_i32(bits, simd.splat_i32(0x0040_0000));
+    simd.to_bits(simd.select(simd.eq(x, x), simd.from_bits(rounded), simd.from_bits(nan)))
 }

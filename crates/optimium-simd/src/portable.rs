@@ -1,6 +1,6 @@
 //! Vectors of the base architecture, as small arrays that the compiler turns into its registers.
 
-use crate::{Level, Simd};
+use crate::{Level, Simd, SimdTask};
 
 /// Number of lanes: one 128-bit register.
 const LANES: usize = 4;
@@ -36,6 +36,10 @@ impl Simd for Portable {
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 32 } else { 16 };
     const LEVEL: Level = if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Portable };
 
+    #[inline(never)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        task.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         [x; LANES]
@@ -151,6 +155,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn eq(self, a: Self::F32, b: Self::F32) -> Self::Mask {
         lanes(|i| a[i] == b[i])
+    }
+    #[inline(always)]
+    fn any(self, mask: Self::Mask) -> bool {
+        mask.into_iter().any(|lane| lane)
     }
     #[inline(always)]
     fn select(self, mask: Self::Mask, on: Self::F32, off: Self::F32) -> Self::F32 {

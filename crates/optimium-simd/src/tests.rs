@@ -251,6 +251,12 @@ impl SimdTask for Scale {
                 // Exact in f64, so that the conversion alone rounds.
                 let expected = |i| (f64::from(a(i)) * f64::from(n).exp2()) as f32;
                 expect(failures, simd, &format!("scale by 2^{n}"), v, expected);
+                let near_one = |i: usize| 0.5 + (start + i) as f32 / 64.0;
+                if (-252..=254).contains(&n) {
+                    let v = simd.scale_by_small_power_of_two(vector(simd, near_one), simd.splat(n as f32));
+                    let expected = |i| (f64::from(near_one(i)) * f64::from(n).exp2()) as f32;
+                    expect(failures, simd, &format!("scale a little by 2^{n}"), v, expected);
+                }
             }
         }
         std::mem::take(failures)
@@ -499,6 +505,32 @@ impl SimdTask for Shuffles {
         let blocks = S::LANES / 4;
         let ordered = simd.order_packed(integer_vector(simd, |i| i as i32));
         expect_integers(failures, simd, "order_packed", ordered, |i| (i % blocks * 4 + i / blocks) as i32);
+        let byte = |half: usize, i: usize| (half * 100 + i) as u8;
+        let halves = [0, 1].map(|half| std::array::from_fn::<u8, 32, _>(|i| byte(half, i)));
+        for n in 0..=2 * S::LANES {
+            let mut copies = [[255u8; 33]; 2];
+            let [low, high] = &mut copies;
+            // SAFETY: all have n elements.
+            unsafe {
+                let v = simd.load_byte_halves(halves[0][..n].as_ptr(), halves[1][..n].as_ptr(), n);
+                let at = |i: usize| {
+                    if i % (2 * S::LANES) < n { byte(i / (2 * S::LANES), i % (2 * S::LANES)) } else { 0 }
+                };
+                let expected = |i: usize| i32::from_ne_bytes(std::array::from_fn(|j| at(4 * i + j)));
+                expect_integers(failures, simd, "load_byte_halves", v, expected);
+                let v = simd.load_byte_halves(halves[0].as_ptr(), halves[1].as_ptr(), 2 * S::LANES);
+                simd.store_byte_halves(low.as_mut_ptr(), high.as_mut_ptr(), v, n);
+            }
+            let expected = |half: usize, i: usize| if i < n { byte(half, i) } else { 255 };
+            if (0..66).any(|i| copies[i / 33][i % 33] != expected(i / 33, i % 33)) {
+                failures.push(format!("store_byte_halves of {n}: {copies:?}"));
+            }
+        }
+        for i in 0..=S::LANES {
+            if simd.any(simd.first(i)) != (i > 0) || simd.any(simd.lt(simd.splat(1.0), simd.splat(1.0))) {
+                failures.push(format!("any of {i} lanes"));
+            }
+        }
         let (stride, target_stride) = (S::LANES + 3, S::LANES + 1);
         let source: Vec<f32> = (0..S::LANES * stride).map(|i| i as f32).collect();
         let mut target = vec![-1.0; S::LANES * target_stride];
@@ -576,6 +608,58 @@ fn halves_in_part<S: Simd>(simd: S, failures: &mut Vec<String>) {
             failures.push(format!("store_f16 of {n}: {bits:?}"));
         }
     }
+}
+
+/// Products and stores of bfloat16, whatever stands for subnormal numbers.
+struct Brains;
+impl SimdTask for Brains {
+    type Output = Vec<String>;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<String> {
+        let failures = &mut Vec::new();
+        let edges = (0..=u16::MAX).flat_map(|bits| {
+            let x = half::bf16::from_bits(bits).to_f32().to_bits();
+            [x, x + 0x7fff, x + 0x8000, x + 0x8001]
+        });
+        let floats: Vec<f32> =
+            edges.map(f32::from_bits).chain(FLOATS).filter(|x| !x.is_subnormal()).collect();
+        for (start, chunk) in floats.chunks(S::LANES).enumerate() {
+            let x = |i: usize| chunk.get(i).copied().unwrap_or(0.0);
+            let n = S::LANES - start % S::LANES;
+            let mut bits = [9u16; MAX_LANES];
+            // SAFETY: the array has at least LANES elements.
+            unsafe { simd.store_bf16(bits.as_mut_ptr(), vector(simd, x), n) };
+            for (i, &bits) in bits.iter().enumerate() {
+                let expected = if i < n { half::bf16::from_f32(x(i)) } else { half::bf16::from_bits(9) };
+                let actual = half::bf16::from_bits(bits);
+                if actual.to_bits() != expected.to_bits() && !(actual.is_nan() && expected.is_nan()) {
+                    failures.push(format!("store_bf16({:e}) = {actual} instead of {expected}", x(i)));
+                }
+            }
+        }
+        let brain = |i: usize| half::bf16::from_f32((i * 37 % 101) as f32 * 0.37 - 17.0);
+        let pair =
+            |i: usize| (u32::from(brain(i).to_bits()) | u32::from(brain(i + 5).to_bits()) << 16) as i32;
+        let product = |i: usize, j: usize| brain(i).to_f32() * brain(j).to_f32();
+        for shift in 0..100 {
+            let sum = vector(simd, |i| i as f32);
+            let (a, b) = (integer_vector(simd, pair), integer_vector(simd, |i| pair(i + shift)));
+            let expected = |i: usize| i as f32 + product(i + 5, i + shift + 5) + product(i, i + shift);
+            for (i, x) in lanes_of(simd, simd.dot_bf16(sum, a, b)).into_iter().enumerate() {
+                // Two roundings of sums that may cancel.
+                if (x - expected(i)).abs() > 1e-4 {
+                    failures.push(format!("dot_bf16: {x} instead of {} in lane {i}", expected(i)));
+                }
+            }
+        }
+        std::mem::take(failures)
+    }
+}
+
+#[test]
+fn brain_floats_are_rounded_and_multiplied() {
+    failures_at_every_level(|level| level.run(Brains));
+    failures_at_every_level(|level| level.run_bf16(Brains));
 }
 
 #[test]

@@ -1,15 +1,21 @@
 //! Memory that tensors share, whoever owns it.
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
+use memmap2::MmapOptions;
+
 use crate::{Error, ErrorKind, Result};
 
 /// Alignment of memory that the runtime allocates, in bytes: a cache line and the widest vector.
 pub(crate) const ALIGNMENT: usize = 64;
+/// Bytes from which on memory is taken from the system page by page.
+const LARGE: usize = 2 << 20;
+/// Bytes from which on huge pages are asked for: they spare most page faults, and waste up to one page at the end.
+const WORTH_HUGE_PAGES: usize = 4 << 20;
 
 /// Bytes with an owner, and a count of who reads or writes them now.
 ///
@@ -26,7 +32,7 @@ pub struct Buffer {
 
 enum Owner {
     Heap(Layout),
-    /// Keeps foreign memory alive: a mapped file, a NumPy array.
+    /// Keeps other memory alive: pages, a mapped file, a NumPy array.
     Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
 }
 
@@ -48,43 +54,51 @@ impl Buffer {
     /// `length` bytes whose content is unspecified but initialized, aligned to 64 bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfResource`] where the size cannot be represented or allocated.
+    /// As [`zeroed`](Buffer::zeroed).
     pub fn allocate(length: usize) -> Result<Buffer> {
-        Self::allocate_with(length, false)
+        // Reading an unwritten tensor must be defined, and zeros cost little: large blocks are zero anyway.
+        Self::zeroed(length)
     }
 
     /// `length` zero bytes, aligned to 64 bytes.
     ///
     /// # Errors
-    /// As [`allocate`](Buffer::allocate).
+    /// [`ErrorKind::OutOfResource`] where the size cannot be represented or allocated.
     pub fn zeroed(length: usize) -> Result<Buffer> {
-        Self::allocate_with(length, true)
-    }
-
-    fn allocate_with(length: usize, zero: bool) -> Result<Buffer> {
         let too_large = || Error::new(ErrorKind::OutOfResource, format!("cannot allocate {length} bytes"));
         let layout = Layout::from_size_align(length.max(1), ALIGNMENT).map_err(|_| too_large())?;
-        // Fresh pages of a large block are zero anyway; small blocks are cheap to clear. Either way the bytes
-        // are initialized, so that reading an unwritten tensor is defined.
-        let pointer = if zero || length >= 1 << 20 {
-            // SAFETY: the layout's size is not zero.
-            unsafe { alloc_zeroed(layout) }
-        } else {
-            // SAFETY: the layout's size is not zero.
-            let pointer = unsafe { alloc(layout) };
-            if !pointer.is_null() {
-                // SAFETY: the block was just allocated with that size.
-                unsafe { pointer.write_bytes(0, layout.size()) };
-            }
-            pointer
-        };
-        let Some(pointer) = NonNull::new(pointer) else {
-            if length < 1 << 20 {
-                handle_alloc_error(layout);
-            }
-            return Err(too_large());
-        };
+        if length >= LARGE {
+            return Buffer::map_pages(length).map_err(|cause| too_large().with_cause(cause));
+        }
+        // SAFETY: the layout's size is not zero.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
         Ok(Buffer { pointer, length, writable: true, owner: Owner::Heap(layout), users: AtomicIsize::new(0) })
+    }
+
+    /// A copy of `bytes` that cannot be written.
+    ///
+    /// # Errors
+    /// As [`zeroed`](Buffer::zeroed).
+    pub fn read_only(bytes: &[u8]) -> Result<Buffer> {
+        let mut buffer = Buffer::zeroed(bytes.len())?;
+        // SAFETY: the buffer has that many bytes, and nobody else knows it.
+        unsafe { buffer.pointer.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        buffer.writable = false;
+        Ok(buffer)
+    }
+
+    /// Fresh pages from the system, which are zero and take no memory before they are used.
+    fn map_pages(length: usize) -> std::io::Result<Buffer> {
+        let mut map = MmapOptions::new().len(length).map_anon()?;
+        #[cfg(target_os = "linux")]
+        if length >= WORTH_HUGE_PAGES {
+            // It is advice: without huge pages everything is only slower.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        let pointer = NonNull::from(&mut map[..]).cast();
+        let owner = Owner::Foreign(Box::new(map));
+        Ok(Buffer { pointer, length, writable: true, owner, users: AtomicIsize::new(0) })
     }
 
     /// Memory that `owner` keeps alive.
@@ -169,7 +183,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Owner::Heap(layout) = &self.owner {
-            // SAFETY: allocated by `allocate_with` with this layout, and dropped once.
+            // SAFETY: allocated by `zeroed` with this layout, and dropped once.
             unsafe { dealloc(self.pointer.as_ptr(), *layout) }
         }
     }

@@ -15,6 +15,7 @@ pub(crate) fn operators() -> Graph {
         reductions_and_normalizations(),
         shapes(),
         indexing_and_control(),
+        attention(),
     ]
     .concat();
     let mut graph = Graph::new("operators");
@@ -234,4 +235,19 @@ fn indexing_and_control() -> Vec<Operator> {
         Operator::Loop(looped),
         Operator::Scan(scan),
     ]
+}
+
+fn attention() -> Vec<Operator> {
+    let attention = Attention {
+        query_heads: Some(8),
+        key_heads: Some(2),
+        value_heads: None,
+        scale: Some(0.125),
+        softcap: 50.0,
+        causal: true,
+        merged: Some(true),
+        scores: AttentionScores::Capped,
+    };
+    let rotary = RotaryEmbedding { heads: None, size: Some(32), interleaved: true };
+    vec![Operator::Attention(attention), Operator::RotaryEmbedding(rotary)]
 }

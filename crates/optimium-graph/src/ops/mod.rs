@@ -10,6 +10,7 @@
 //! on each value) an operator means: what it means on the real numbers they stand for, rounded to the output's
 //! scheme.
 
+mod attention;
 mod control;
 mod elementwise;
 mod indexing;
@@ -23,6 +24,7 @@ mod spatial;
 
 use serde::{Deserialize, Serialize};
 
+pub use attention::{Attention, AttentionScores, RotaryEmbedding};
 pub use control::{Body, If, Loop, Scan};
 pub use elementwise::{Activation, Binary, Cast, Comparison, Fusion, Unary};
 pub use indexing::{
@@ -198,6 +200,10 @@ pub enum Operator {
 
     /// See [`Recurrent`].
     Recurrent(Recurrent),
+    /// See [`Attention`].
+    Attention(Attention),
+    /// See [`RotaryEmbedding`].
+    RotaryEmbedding(RotaryEmbedding),
 
     /// See [`If`].
     If(If),
@@ -288,6 +294,8 @@ impl Operator {
             Operator::DynamicQuantizedMatMul(_) => "DynamicQuantizedMatMul",
             Operator::Requantize => "Requantize",
             Operator::Recurrent(recurrent) => recurrent.kind.name(),
+            Operator::Attention(_) => "Attention",
+            Operator::RotaryEmbedding(_) => "RotaryEmbedding",
             Operator::If(_) => "If",
             Operator::Loop(_) => "Loop",
             Operator::Scan(_) => "Scan",

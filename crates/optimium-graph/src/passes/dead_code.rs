@@ -25,7 +25,8 @@ fn drop_mask(editor: &mut Editor, node: crate::NodeId) -> Option<()> {
             | Operator::LayerNormalization(_)
             | Operator::TopK(_)
             | Operator::Recurrent(_)
-    );
+    ) || (matches!(editor.op(node), Operator::Attention(_))
+        && editor.input(node, 4).is_none());
     let unread = |&index: &usize| {
         index > 0 && editor.node(node).output(index).is_some_and(|value| !editor.is_read(value))
     };

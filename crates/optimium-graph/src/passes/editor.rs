@@ -316,6 +316,17 @@ impl<'a> Editor<'a> {
         self.producers[to.index()] = Some(node);
     }
 
+    /// Lets `node` compute `value` as its output `index`; the node that did disappears with all that only it read.
+    pub(super) fn adopt_output(&mut self, node: NodeId, index: usize, value: ValueId) {
+        if let Some(old) = self.producers[value.index()].replace(node) {
+            self.remove(old);
+            self.producers[value.index()] = Some(node);
+        }
+        let outputs = &mut self.graph.nodes_mut()[node.index()].outputs;
+        outputs.resize(outputs.len().max(index + 1), None);
+        outputs[index] = Some(value);
+    }
+
     /// Lets every node that reads `old` read `new`.
     pub(super) fn redirect(&mut self, old: ValueId, new: ValueId) {
         let readers = std::mem::take(&mut self.consumers[old.index()]);

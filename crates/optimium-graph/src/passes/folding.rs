@@ -14,9 +14,9 @@ pub(super) fn run(editor: &mut Editor) -> Result<usize> {
 }
 
 /// `x · factor + offset`, one of each a channel.
-struct Affine {
-    factor: Option<Vec<f32>>,
-    offset: Option<Vec<f32>>,
+pub(super) struct Affine {
+    pub(super) factor: Option<Vec<f32>>,
+    pub(super) offset: Option<Vec<f32>>,
 }
 
 fn fold_affine(editor: &mut Editor, node: NodeId) -> Option<()> {
@@ -68,7 +68,8 @@ fn is_plain(op: &Operator) -> bool {
     }
 }
 
-fn affine(editor: &Editor, node: NodeId, x: ValueId, axis: usize) -> Option<Affine> {
+/// What the node does to the channels of its operand `x`, where it is known.
+pub(super) fn affine(editor: &Editor, node: NodeId, x: ValueId, axis: usize) -> Option<Affine> {
     match editor.op(node) {
         Operator::BatchNormalization(norm) => {
             if norm.layout.channel_axis(editor.rank(x)?) != axis {

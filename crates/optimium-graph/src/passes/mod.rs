@@ -8,12 +8,13 @@
 //! counts on their result: constants to the right, shapes in the operators, one spelling of every function.
 //! Patterns of exporters come next, while nothing is fused yet. Quantization comes before the folding of weights,
 //! because integer weights must not be touched. Weights are folded before the layout is chosen, because fewer operators
-//! then take part in it, and once more after it, when transposes that stood between are gone. Fusion is last: it
-//! hides operators from all other passes.
+//! then take part in it, and once more after it, when transposes that stood between are gone. Attention is found then, when
+//! factors and transposes are where its patterns count on them. Fusion is last: it hides operators from all other passes.
 //!
 //! Bodies of control flow are left as they are.
 
 mod canonical;
+mod channel_scaling;
 mod channels;
 mod channels_last;
 mod common;
@@ -23,6 +24,7 @@ mod editor;
 mod folding;
 mod fusion;
 mod identities;
+mod joined_products;
 mod matching;
 mod padding;
 mod patterns;
@@ -92,7 +94,24 @@ const STAGES: &[Stage] = &[
             ("common subexpressions", common::run),
         ],
     },
-    Stage { name: "fusion", passes: &[("fusion", fusion::run), ("dead code", dead_code::run)] },
+    Stage {
+        name: "attention",
+        passes: &[
+            ("attention", patterns::run_attention),
+            ("identities", identities::run),
+            ("canonical forms", canonical::run),
+            ("common subexpressions", common::run),
+            ("joined products", joined_products::run),
+        ],
+    },
+    Stage {
+        name: "fusion",
+        passes: &[
+            ("scaling of channels", channel_scaling::run),
+            ("fusion", fusion::run),
+            ("dead code", dead_code::run),
+        ],
+    },
 ];
 
 /// Two passes could undo each other for ever; no model needs more rounds than this.

@@ -24,6 +24,7 @@
 //! its node, [`bind`](fn@bind) gives symbols their values, and the others hold the rules by family.
 
 mod arithmetic;
+mod attention;
 mod bind;
 mod broadcast;
 mod context;
@@ -173,6 +174,8 @@ fn apply(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::ArgReduce(reduce) => reduction::arg_reduce(reduce, cx),
         Operator::CumSum(sum) => reduction::cumulative_sum(sum, cx),
         Operator::Recurrent(recurrent) => recurrent::recurrent(recurrent, cx),
+        Operator::Attention(attention) => attention::attention(attention, cx),
+        Operator::RotaryEmbedding(rotary) => attention::rotary(rotary, cx),
         Operator::If(op) => control::if_(op, cx),
         Operator::Loop(op) => control::loop_(op, cx),
         Operator::Scan(op) => control::scan(op, cx),

@@ -208,6 +208,8 @@ fn result_type(op: &Operator, output: usize) -> ResultType {
             Fixed(if output == 1 { ElementType::F32 } else { ElementType::U8 })
         }
         Operator::DynamicQuantizedMatMul(_) => Fixed(ElementType::F32),
+        Operator::Attention(_) if output == 1 => OfInput(1),
+        Operator::Attention(_) if output == 2 => OfInput(2),
         Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) => Unknown,
         _ => OfInput(0),
     }

@@ -1,31 +1,39 @@
 //! Convolutions of channels-last images.
 //!
 //! A [`Convolution`] is prepared once from its weights, by an [`Algorithm`] that [`pick`] chooses, and run on
-//! images of any size. All algorithms so far are matrix products whose left rows are gathered from the image:
+//! images of any size. The direct algorithms are matrix products whose left rows are gathered from the image:
 //! an output pixel's row is the concatenation of the pieces of memory under the kernel. No patch matrix is ever
-//! written; where the kernel reaches past the image, a band of it is first copied with zeros around.
+//! written; where the kernel reaches past the image, a band of it is first copied with zeros around. Kernels of
+//! 3×3 taps may be computed by Winograd's algorithm instead.
 //!
 //! | file | |
 //! |---|---|
 //! | `parameters` | the sizes |
 //! | `choice` | the algorithms, and which one is taken |
 //! | `convolution` | the prepared convolution |
+//! | `direct` | as products over what the kernel covers |
+//! | `winograd` | by products of transformed tiles |
+//! | `bf16` | with bfloat16 factors |
 //! | `band` | copies with zeros around |
 //! | `taps` | the products over what the kernel covers |
 //! | `transposed` | the transposed convolution |
 //! | `general` | every number of dimensions, layout and floating-point type, without hurry |
 
 mod band;
+mod bf16;
 mod choice;
 mod convolution;
+mod direct;
 mod general;
 mod parameters;
 #[cfg(test)]
 mod reference;
 mod taps;
 mod transposed;
+mod winograd;
 
-pub use choice::{Algorithm, Candidate, candidates, pick};
+pub use bf16::ConvolutionBf16;
+pub use choice::{Algorithm, Candidate, Images, candidates, pick};
 pub use convolution::Convolution;
 pub use general::{GeneralImages, GeneralParameters, convolve_general, transpose_convolve_general};
 pub use parameters::{Geometry, Parameters};

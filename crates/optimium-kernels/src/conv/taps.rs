@@ -138,6 +138,7 @@ impl Stretch<'_> {
             let product = Product {
                 layout: &weights.layout,
                 packed: &weights.data,
+                following: &[],
                 a: self.view.data.as_ptr().wrapping_add(group * channels),
                 left: self.left,
                 runs,

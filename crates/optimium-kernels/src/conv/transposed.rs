@@ -14,7 +14,7 @@ use super::parameters::{Geometry, Parameters};
 use super::taps::{Stretch, Taps, View};
 use crate::epilogue::Epilogue;
 use crate::gemm::{self, Lines, PackedMatrix, Problem};
-use crate::{Part, SharedSlice};
+use crate::{Packing, Part, SharedSlice};
 
 /// A transposed convolution with its weights packed.
 ///
@@ -72,15 +72,20 @@ struct Job<'a> {
 }
 
 impl TransposedConvolution {
-    /// Packs `weights`, `[input channels, output channels / groups, kernel height, kernel width]`.
+    /// Packs `weights`, `[input channels, output channels / groups, kernel height, kernel width]`, where `packing` says.
     ///
     /// # Panics
     /// Where the numbers do not make a convolution.
-    pub fn new(level: Level, parameters: &Parameters, weights: &[f32]) -> TransposedConvolution {
+    pub fn new(
+        level: Level,
+        parameters: &Parameters,
+        weights: &[f32],
+        packing: &Packing,
+    ) -> TransposedConvolution {
         parameters.check(weights.len());
         let [down, across] = parameters.stride;
         let phases = (0..down * across)
-            .map(|i| Phase::new(level, parameters, weights, [i / across, i % across]))
+            .map(|i| Phase::new(level, parameters, weights, [i / across, i % across], packing))
             .collect();
         TransposedConvolution { parameters: *parameters, phases }
     }
@@ -227,7 +232,13 @@ impl TransposedConvolution {
 }
 
 impl Phase {
-    fn new(level: Level, parameters: &Parameters, weights: &[f32], remainder: [usize; 2]) -> Phase {
+    fn new(
+        level: Level,
+        parameters: &Parameters,
+        weights: &[f32],
+        remainder: [usize; 2],
+        packing: &Packing,
+    ) -> Phase {
         let axes = [0, 1].map(|axis| AxisTaps::of(parameters, axis, remainder[axis]));
         let taps = Taps {
             grid: axes.map(|axis| axis.count),
@@ -235,8 +246,8 @@ impl Phase {
             channels: parameters.group_inputs(),
             joined: parameters.groups == 1,
         };
-        let groups =
-            (0..parameters.groups).map(|group| pack(level, parameters, weights, group, axes)).collect();
+        let pack = |group| pack(level, parameters, weights, group, axes, packing);
+        let groups = (0..parameters.groups).map(pack).collect();
         Phase { remainder, back: axes.map(|axis| axis.back), taps, groups }
     }
 
@@ -255,22 +266,26 @@ fn pack(
     weights: &[f32],
     group: usize,
     axes: [AxisTaps; 2],
+    packing: &Packing,
 ) -> PackedMatrix {
     let (inputs, outputs) = (parameters.group_inputs(), parameters.group_outputs());
     let (down, across) = (axes[0].count, axes[1].count);
     let k = down * across * inputs;
-    let mut rows = Vec::with_capacity(k * outputs);
-    for tap in 0..down * across {
-        let at = |axis: AxisTaps, index: usize| axis.last - index * axis.apart;
-        let (y, x) = (at(axes[0], tap / across), at(axes[1], tap % across));
-        for input in group * inputs..(group + 1) * inputs {
-            rows.extend((0..outputs).map(|output| {
-                let plane = (input * outputs + output) * parameters.kernel[0];
-                weights[(plane + y) * parameters.kernel[1] + x]
-            }));
+    let layout = gemm::pick(level, &Problem { m: TYPICAL_PIXELS, n: outputs, k });
+    PackedMatrix::prepare(layout, "taps of a phase, reversed", packing, |out| {
+        let mut rows = Vec::with_capacity(k * outputs);
+        for tap in 0..down * across {
+            let at = |axis: AxisTaps, index: usize| axis.last - index * axis.apart;
+            let (y, x) = (at(axes[0], tap / across), at(axes[1], tap % across));
+            for input in group * inputs..(group + 1) * inputs {
+                rows.extend((0..outputs).map(|output| {
+                    let plane = (input * outputs + output) * parameters.kernel[0];
+                    weights[(plane + y) * parameters.kernel[1] + x]
+                }));
+            }
         }
-    }
-    PackedMatrix::new(gemm::pick(level, &Problem { m: TYPICAL_PIXELS, n: outputs, k }), &rows, outputs, 1)
+        layout.pack(&rows, outputs, 1, out, Part::WHOLE);
+    })
 }
 
 #[cfg(test)]
@@ -333,7 +348,8 @@ mod tests {
             let case = case(sizes, gaps);
             let expected = case.expected_transposed();
             for level in Level::available() {
-                let convolution = TransposedConvolution::new(level, &case.parameters, &case.weights);
+                let convolution =
+                    TransposedConvolution::new(level, &case.parameters, &case.weights, &Packing::default());
                 let whole = run(&convolution, &case, 1);
                 compare(&whole, &expected, Tolerance::dot(case.depth()))
                     .map_err(|e| format!("{level}: {e}"))?;

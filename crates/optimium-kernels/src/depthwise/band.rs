@@ -64,6 +64,7 @@ impl Band<'_> {
         unsafe {
             match self.bands.depthwise.path {
                 Path::General => general::row(simd, self, store),
+                Path::Window { columns: 1, .. } => self.windows::<S, 1, 1>(simd, store),
                 Path::Window { columns: 3, stride: 1 } => self.windows::<S, 3, 1>(simd, store),
                 Path::Window { columns: 3, .. } => self.windows::<S, 3, 2>(simd, store),
                 Path::Window { columns: 5, stride: 1 } => self.windows::<S, 5, 1>(simd, store),
@@ -79,14 +80,20 @@ impl Band<'_> {
     /// Channels of this band's block.
     #[inline(always)]
     pub(super) fn channels<S: Simd>(&self) -> usize {
-        (self.bands.depthwise.parameters.output_channels - self.block * S::LANES).min(S::LANES)
+        (self.bands.depthwise.parameters.output_channels - self.first::<S>()).min(S::LANES)
+    }
+
+    /// The first channel of this band's block.
+    #[inline(always)]
+    pub(super) fn first<S: Simd>(&self) -> usize {
+        self.block * S::LANES
     }
 
     /// The index in `y` of the band's row `row` and that column, at the block's first channel.
     #[inline(always)]
     pub(super) fn output<S: Simd>(&self, row: usize, column: usize) -> usize {
         let g = self.bands.geometry;
-        self.pixel(row, column) * g.output_stride + self.block * S::LANES
+        self.pixel(row, column) * g.output_stride + self.first::<S>()
     }
 
     /// The number of that output pixel among those of all images.
@@ -102,7 +109,7 @@ impl Band<'_> {
         match self.bands.epilogue.bias {
             // SAFETY: one value a channel, checked at entry.
             Some(bias) => unsafe {
-                load_channels(simd, bias.as_ptr().add(self.block * S::LANES), self.channels::<S>())
+                load_channels(simd, bias.as_ptr().add(self.first::<S>()), self.channels::<S>())
             },
             None => simd.splat(0.0),
         }
@@ -146,10 +153,12 @@ impl Band<'_> {
             // lie in this band.
             unsafe {
                 let sums = if inner && count == T && channels == S::LANES {
-                    tile::sums::<S, K, STRIDE, T, TWO, false>(simd, start, &source)
+                    tile::sums::<S, K, STRIDE, T, TWO, false, false>(simd, start, &source)
+                } else if inner && count == T && S::REGISTERS >= 32 {
+                    tile::sums::<S, K, STRIDE, T, TWO, false, true>(simd, start, &source)
                 } else {
                     source.columns = valid_columns(left, (count - 1) * STRIDE + K, g.input[1]);
-                    tile::sums::<S, K, STRIDE, T, TWO, true>(simd, start, &source)
+                    tile::sums::<S, K, STRIDE, T, TWO, true, true>(simd, start, &source)
                 };
                 for (row, sums) in sums.iter().enumerate().take(1 + usize::from(TWO)) {
                     let to = self.bands.y.as_mut_ptr().add(self.output::<S>(row, column));
@@ -177,7 +186,7 @@ impl Band<'_> {
         let image = self.bands.x.as_ptr().wrapping_add(self.image * g.input[0] * row_step);
         let corner = top * row_step as isize - (g.padding[1] * g.input_stride) as isize;
         Source {
-            x: image.wrapping_add(self.block * S::LANES).wrapping_offset(corner),
+            x: image.wrapping_add(self.first::<S>()).wrapping_offset(corner),
             row_step,
             pixel_step: g.input_stride,
             weights: depthwise.weights[self.block * window * columns * S::LANES..].as_ptr(),

@@ -10,36 +10,44 @@ use crate::epilogue::Epilogue;
 /// What a tile does to its sums when it stores them.
 #[derive(Clone, Copy)]
 pub(super) struct Store {
-    low: f32,
-    high: f32,
-    clamps: bool,
+    function: Function,
     /// Whether nothing of the epilogue is left for [`Finish`].
     pub(super) complete: bool,
 }
 
+/// The activations that take few instructions.
+#[derive(Clone, Copy)]
+enum Function {
+    None,
+    Clamp { low: f32, high: f32 },
+    HardSwish,
+}
+
 impl Store {
-    /// Bounds are applied in the store where they are all that there is; anything else afterwards.
+    /// A cheap activation is applied in the store where it is all that there is; anything else afterwards.
     #[inline(always)]
     pub(super) fn new(epilogue: &Epilogue<'_>) -> Store {
-        let (low, high) = match epilogue.activation {
-            Activation::Relu => (0.0, f32::INFINITY),
-            Activation::Clip { low, high } => (low, high),
-            _ => (f32::NEG_INFINITY, f32::INFINITY),
-        };
-        let plain = epilogue.activation == Activation::None;
-        let bounded = matches!(epilogue.activation, Activation::Relu | Activation::Clip { .. });
         let alone = epilogue.residual.is_none();
-        Store { low, high, clamps: bounded && alone, complete: (plain || bounded) && alone }
+        let function = match epilogue.activation {
+            Activation::None => Some(Function::None),
+            Activation::Relu => Some(Function::Clamp { low: 0.0, high: f32::INFINITY }),
+            Activation::Clip { low, high } => Some(Function::Clamp { low, high }),
+            Activation::HardSwish => Some(Function::HardSwish),
+            _ => None,
+        };
+        let function = function.filter(|_| alone);
+        Store { complete: function.is_some(), function: function.unwrap_or(Function::None) }
     }
 
     /// # Safety
     /// `channels` elements are writable at `to`.
     #[inline(always)]
     pub(super) unsafe fn put<S: Simd>(self, simd: S, sum: S::F32, to: *mut f32, channels: usize) {
-        let mut y = sum;
-        if self.clamps {
-            y = simd.min(simd.splat(self.high), simd.max(simd.splat(self.low), y));
-        }
+        let y = match self.function {
+            Function::None => sum,
+            Function::Clamp { low, high } => simd.min(simd.splat(high), simd.max(simd.splat(low), sum)),
+            Function::HardSwish => activation::apply(simd, Activation::HardSwish, sum),
+        };
         // SAFETY: by the caller's promise.
         unsafe {
             if channels >= S::LANES {
@@ -63,7 +71,7 @@ impl Finish<'_> {
         let band = self.band;
         let epilogue = band.bands.epilogue;
         let channels = band.channels::<S>();
-        let first = band.block * S::LANES;
+        let first = band.first::<S>();
         let mask = simd.first(channels);
         let slope = match epilogue.slope {
             // SAFETY: one value a channel, checked at entry.

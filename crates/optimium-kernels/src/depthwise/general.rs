@@ -121,7 +121,7 @@ impl Source<'_> {
                             *sum = simd.fma(self.expanded(simd, x.add(t * step)), weight, *sum);
                         }
                     } else {
-                        let x = x.add(self.band.block * S::LANES);
+                        let x = x.add(self.band.first::<S>());
                         for (t, sum) in sums.iter_mut().enumerate() {
                             *sum =
                                 simd.fma(load_channels(simd, x.add(t * step), self.channels), weight, *sum);
@@ -141,7 +141,7 @@ impl Source<'_> {
     unsafe fn expanded<S: Simd>(&self, simd: S, x: *const f32) -> S::F32 {
         let p = &self.band.bands.depthwise.parameters;
         let multiplier = p.output_channels / p.input_channels;
-        let first = self.band.block * S::LANES;
+        let first = self.band.first::<S>();
         if p.input_channels == 1 {
             // SAFETY: by the caller's promise.
             return simd.splat(unsafe { *x });

@@ -16,7 +16,7 @@ use optimium_simd::Level;
 
 use crate::conv::{Geometry, Parameters};
 use crate::epilogue::Epilogue;
-use crate::{AlignedVec, Part, SharedSlice};
+use crate::{Packed, Packing, Part, SharedSlice};
 
 /// A depthwise convolution with its weights packed for one instruction set.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Depthwise {
     level: Level,
     parameters: Parameters,
     /// `[channel block][row][column][lane]`, zeros in the lanes beyond the last channel.
-    weights: AlignedVec<f32>,
+    weights: Packed<f32>,
     path: Path,
 }
 
@@ -38,12 +38,12 @@ enum Path {
 }
 
 impl Depthwise {
-    /// Packs `weights`, of shape `[output channels, 1, kernel rows, kernel columns]`.
+    /// Packs `weights`, of shape `[output channels, 1, kernel rows, kernel columns]`, where `packing` says.
     ///
     /// # Panics
     /// Where the groups are not the input channels, the output channels not a multiple of them, or the
     /// weights not of that shape.
-    pub fn new(level: Level, parameters: &Parameters, weights: &[f32]) -> Depthwise {
+    pub fn new(level: Level, parameters: &Parameters, weights: &[f32], packing: &Packing) -> Depthwise {
         let level = if level.is_available() { level } else { Level::Portable };
         let p = parameters;
         let [rows, columns] = p.kernel;
@@ -57,15 +57,9 @@ impl Depthwise {
         );
         let taps = rows * columns;
         assert_eq!(weights.len(), p.output_channels * taps, "weights of {p:?}");
-        let lanes = level.lanes();
-        let mut packed = AlignedVec::zeroed(p.output_channels.next_multiple_of(lanes) * taps);
-        for (channel, window) in weights.chunks_exact(taps.max(1)).enumerate() {
-            let (block, lane) = (channel / lanes, channel % lanes);
-            for (tap, &weight) in window.iter().enumerate() {
-                packed[(block * taps + tap) * lanes + lane] = weight;
-            }
-        }
-        Depthwise { level, parameters: *p, weights: packed, path: Path::of(p) }
+        let level = narrowed(level, p.output_channels);
+        let weights = pack(packing, level.lanes(), taps, weights);
+        Depthwise { level, parameters: *p, weights, path: Path::of(p) }
     }
 
     /// The instruction set that the weights are packed for.
@@ -125,11 +119,32 @@ impl Depthwise {
     }
 }
 
+/// An instruction set whose vectors the channels fill, where they fill half of one.
+pub(crate) fn narrowed(level: Level, channels: usize) -> Level {
+    let narrow = Level::Avx2;
+    let fits = channels == narrow.lanes() && 2 * narrow.lanes() == level.lanes();
+    if fits && narrow.is_available() { narrow } else { level }
+}
+
+/// Weights of whole channels in blocks of `lanes`.
+fn pack(packing: &Packing, lanes: usize, taps: usize, weights: &[f32]) -> Packed<f32> {
+    let channels = weights.len() / taps;
+    let length = channels.next_multiple_of(lanes) * taps;
+    packing.block(format_args!("blocks of {lanes} channels"), length, |packed| {
+        for (channel, window) in weights.chunks_exact(taps).enumerate() {
+            let (block, lane) = (channel / lanes, channel % lanes);
+            for (tap, &weight) in window.iter().enumerate() {
+                packed[(block * taps + tap) * lanes + lane] = weight;
+            }
+        }
+    })
+}
+
 impl Path {
     fn of(p: &Parameters) -> Path {
         let [_, columns] = p.kernel;
         let [_, stride] = p.stride;
-        let usual = matches!((columns, stride), (3 | 5, 1 | 2) | (7, 1));
+        let usual = matches!((columns, stride), (3 | 5, 1 | 2) | (1 | 7, 1));
         if usual && p.dilation == [1, 1] && p.output_channels == p.input_channels {
             Path::Window { columns, stride }
         } else {
@@ -183,7 +198,14 @@ mod tests {
         }
     }
 
-    fn reference(case: &Case, weights: &[f32], x: &[f32], epilogue: &Epilogue<'_>, y: &mut [f32]) {
+    fn reference(
+        case: &Case,
+        weights: &[f32],
+        x: &[f32],
+        epilogue: &Epilogue<'_>,
+        residual: &[f32],
+        y: &mut [f32],
+    ) {
         let (p, g) = (&case.parameters, &case.geometry);
         let multiplier = p.output_channels / p.input_channels;
         for pixel in 0..g.batch * g.output[0] * g.output[1] {
@@ -200,7 +222,7 @@ mod tests {
                         sum += f64::from(x[at * g.input_stride + o / multiplier]) * f64::from(weight);
                     }
                 }
-                let residual = epilogue.residual.map_or(0.0, |r| r.data[pixel * r.stride + o]);
+                let residual = epilogue.residual.map_or(0.0, |r| residual[pixel * r.stride + o]);
                 let after = epilogue.residual.is_some_and(|r| r.after_activation);
                 let before = sum as f32 + if after { 0.0 } else { residual };
                 let activated = match epilogue.activation {
@@ -223,7 +245,7 @@ mod tests {
         let epilogue = Epilogue {
             bias: Some(&bias),
             residual: residual.map(|after_activation| Residual {
-                data: &added,
+                data: (&added).into(),
                 stride: p.output_channels,
                 after_activation,
             }),
@@ -231,9 +253,9 @@ mod tests {
             slope: Some(&slope),
         };
         let mut expected = vec![9.0; outputs * g.output_stride];
-        reference(case, &weights, &x, &epilogue, &mut expected);
+        reference(case, &weights, &x, &epilogue, &added, &mut expected);
         for level in Level::available() {
-            let depthwise = Depthwise::new(level, p, &weights);
+            let depthwise = Depthwise::new(level, p, &weights, &Packing::default());
             let mut whole = Vec::new();
             for count in 1..4 {
                 let mut y = vec![9.0; outputs * g.output_stride];
@@ -256,7 +278,7 @@ mod tests {
     #[test]
     fn windows_of_every_kind() {
         let mut cases = Vec::new();
-        for kernel in [[3, 3], [5, 5], [7, 7], [1, 3], [5, 3], [3, 1], [2, 2], [4, 7], [9, 9]] {
+        for kernel in [[3, 3], [5, 5], [7, 7], [1, 1], [1, 3], [5, 3], [3, 1], [2, 2], [4, 7], [9, 9]] {
             for stride in [[1, 1], [2, 2], [2, 1], [1, 2], [3, 3]] {
                 for input in [[1, 1], [2, 3], [7, 7], [9, 16], [14, 14], [5, 23]] {
                     cases.push(case(input, 19, kernel, stride, [1, 1], 1));
@@ -268,7 +290,7 @@ mod tests {
 
     #[test]
     fn channels_around_the_lanes() {
-        let channels = [1, 3, 4, 7, 8, 9, 15, 16, 17, 32, 40];
+        let channels = [1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 32, 40];
         each_case(channels.map(|c| case([6, 15], c, [3, 3], [1, 1], [1, 1], 1)), |case| {
             check(case, Activation::Relu, None)
         });

@@ -49,7 +49,7 @@ pub(super) unsafe fn load_channels<S: Simd>(simd: S, p: *const f32, channels: us
 /// The sums of `T` neighbouring outputs over a window of `K` columns and stride `STRIDE`; one row of them,
 /// or two neighbouring rows where `TWO` (the vertical stride is one then). All sums begin with `start`.
 ///
-/// Without `GUARDED` all columns lie in the image and the block is full.
+/// Without `GUARDED` all columns lie in the image, without `MASKED` the block is full.
 ///
 /// # Safety
 /// The weights are of the window's size, and all pixels that `source` does not exclude are readable.
@@ -61,6 +61,7 @@ pub(super) unsafe fn sums<
     const T: usize,
     const TWO: bool,
     const GUARDED: bool,
+    const MASKED: bool,
 >(
     simd: S,
     start: S::F32,
@@ -81,15 +82,15 @@ pub(super) unsafe fn sums<
     unsafe {
         if !TWO {
             for r in source.first_row..source.end_row {
-                add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut upper, &weights(r), row(r), source);
+                add_row::<S, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(r), row(r), source);
             }
             return [upper, lower];
         }
         if source.first_row == 0 && source.end_row > 0 {
-            add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut upper, &weights(0), row(0), source);
+            add_row::<S, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(0), row(0), source);
         }
         for r in source.first_row.max(1)..source.end_row.min(source.window) {
-            add_row_to_two::<S, K, T, GUARDED>(
+            add_row_to_two::<S, K, T, GUARDED, MASKED>(
                 simd,
                 (&mut upper, &mut lower),
                 (&weights(r), &weights(r - 1)),
@@ -99,7 +100,13 @@ pub(super) unsafe fn sums<
         }
         if source.first_row <= source.window && source.end_row > source.window {
             let last = source.window;
-            add_row::<S, K, STRIDE, T, GUARDED>(simd, &mut lower, &weights(last - 1), row(last), source);
+            add_row::<S, K, STRIDE, T, GUARDED, MASKED>(
+                simd,
+                &mut lower,
+                &weights(last - 1),
+                row(last),
+                source,
+            );
         }
     }
     [upper, lower]
@@ -119,7 +126,14 @@ fn output(column: usize, tap: usize, stride: usize) -> usize {
 /// # Safety
 /// The row's pixels that `source` does not exclude are readable.
 #[inline(always)]
-unsafe fn add_row<S: Simd, const K: usize, const STRIDE: usize, const T: usize, const GUARDED: bool>(
+unsafe fn add_row<
+    S: Simd,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const GUARDED: bool,
+    const MASKED: bool,
+>(
     simd: S,
     sums: &mut [S::F32; T],
     taps: &[S::F32; K],
@@ -129,7 +143,7 @@ unsafe fn add_row<S: Simd, const K: usize, const STRIDE: usize, const T: usize, 
     repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16] {
         if COLUMN < (T - 1) * STRIDE + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
             // SAFETY: by the caller's promise.
-            let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            let x = unsafe { load::<S, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
                 let to = output(COLUMN, J, STRIDE);
                 if J < K && to < T {
@@ -145,7 +159,7 @@ unsafe fn add_row<S: Simd, const K: usize, const STRIDE: usize, const T: usize, 
 /// # Safety
 /// As [`add_row`].
 #[inline(always)]
-unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED: bool>(
+unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED: bool, const MASKED: bool>(
     simd: S,
     (upper, lower): (&mut [S::F32; T], &mut [S::F32; T]),
     (upper_taps, lower_taps): (&[S::F32; K], &[S::F32; K]),
@@ -155,7 +169,7 @@ unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED:
     repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12] {
         if COLUMN < T - 1 + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
             // SAFETY: by the caller's promise.
-            let x = unsafe { load::<S, GUARDED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            let x = unsafe { load::<S, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
                 let to = output(COLUMN, J, 1);
                 if J < K && to < T {
@@ -170,7 +184,7 @@ unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED:
 /// # Safety
 /// The block's channels are readable at `p`.
 #[inline(always)]
-unsafe fn load<S: Simd, const GUARDED: bool>(simd: S, p: *const f32, source: &Source) -> S::F32 {
-    // SAFETY: by the caller's promise; without guards the block is full.
-    unsafe { if GUARDED { load_channels(simd, p, source.channels) } else { simd.load(p) } }
+unsafe fn load<S: Simd, const MASKED: bool>(simd: S, p: *const f32, source: &Source) -> S::F32 {
+    // SAFETY: by the caller's promise; without a mask the block is full.
+    unsafe { if MASKED { load_channels(simd, p, source.channels) } else { simd.load(p) } }
 }

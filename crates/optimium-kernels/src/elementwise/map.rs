@@ -36,6 +36,15 @@ impl Map {
         Map { x, y, length: range.len() }
     }
 
+    /// The `length` elements at `x`, in place.
+    ///
+    /// # Safety
+    /// They are readable and writable, and no other thread touches them.
+    #[inline(always)]
+    pub(crate) unsafe fn in_place(x: *mut f32, length: usize) -> Map {
+        Map { x, y: x, length }
+    }
+
     /// `y = function(x)`
     #[inline(always)]
     pub(crate) fn run<S: Simd>(self, simd: S, function: impl VectorFunction) {

@@ -1,13 +1,14 @@
-//! An input that may be the memory of the output.
+//! An input that may lie in the memory of the output.
 
 use std::marker::PhantomData;
 
 use crate::SharedSlice;
 
-/// The elements that an elementwise kernel reads: a slice, or the memory of its own output.
+/// The elements that a kernel reads: a slice, or memory that others write in between.
 ///
-/// A kernel reads each element before it writes the one at the same place, so that it may work in place:
-/// give the output's [`SharedSlice`] as input too.
+/// An elementwise kernel reads each element before it writes the one at the same place, so that it may work in place:
+/// give the output's [`SharedSlice`] as input too. A kernel whose rows have a stride may read rows that lie between those that it
+/// writes.
 #[derive(Debug)]
 pub struct Source<'a, T> {
     pointer: *const T,
@@ -49,6 +50,15 @@ impl<T> Source<'_, T> {
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.length == 0
+    }
+
+    /// The elements from `first` on.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn from(self, first: usize) -> Self {
+        assert!(first <= self.length, "element {first} of {}", self.length);
+        Source { pointer: self.pointer.wrapping_add(first), length: self.length - first, ..self }
     }
 
     /// The first element's address.

@@ -2,6 +2,7 @@
 
 use optimium_simd::Level;
 
+use super::arithmetic::Arithmetic;
 use super::layout::Layout;
 use super::tile::{Tile, effective};
 
@@ -34,7 +35,12 @@ impl std::fmt::Display for Candidate {
 /// The ways to compute `problem` at `level`, the cheapest first. With AVX-512 those with the shorter vectors of
 /// AVX2 are among them.
 pub fn candidates(level: Level, problem: &Problem) -> Vec<Candidate> {
-    candidates_on(executes_in_halves(), level, problem)
+    candidates_of(Arithmetic::Single, effective(level), problem)
+}
+
+/// The ways to compute `problem`, in elements of `arithmetic`, at a level that has kernels for it.
+pub(super) fn candidates_of(arithmetic: Arithmetic, level: Level, problem: &Problem) -> Vec<Candidate> {
+    candidates_on(executes_in_halves(), arithmetic, level, problem)
 }
 
 /// The cheapest layout for `problem` at `level`.
@@ -43,10 +49,12 @@ pub fn pick(level: Level, problem: &Problem) -> Layout {
 }
 
 /// As [`candidates`], for a processor that executes AVX-512 in halves or not.
-fn candidates_on(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candidate> {
-    let level = effective(level);
-    let shorter = (level == Level::Avx512 && Level::Avx2.is_available()).then_some(Level::Avx2);
-    let tiles = |level| Tile::all(level).map(move |tile| Layout::new(level, tile, problem.k, problem.n));
+fn candidates_on(in_halves: bool, arithmetic: Arithmetic, level: Level, problem: &Problem) -> Vec<Candidate> {
+    let has_shorter =
+        level == Level::Avx512 && arithmetic == Arithmetic::Single && Level::Avx2.is_available();
+    let shorter = has_shorter.then_some(Level::Avx2);
+    let layout = |level, tile| Layout { arithmetic, ..Layout::new(level, tile, problem.k, problem.n) };
+    let tiles = |level| Tile::all(level).map(move |tile| layout(level, tile));
     let layouts = tiles(level).chain(shorter.into_iter().flat_map(tiles));
     let candidate = |layout| Candidate { layout, cost: cost(&layout, problem.m.max(1), in_halves) };
     let mut all: Vec<Candidate> = layouts.map(candidate).collect();
@@ -56,7 +64,7 @@ fn candidates_on(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candid
 
 /// Whether this processor executes an AVX-512 instruction as two of 256 bits, so that vectors of AVX2 lose
 /// nothing: the fourth generation of AMD's Zen, which is family 19h as far as it has AVX-512.
-fn executes_in_halves() -> bool {
+pub(crate) fn executes_in_halves() -> bool {
     #[cfg(target_arch = "x86_64")]
     if Level::Avx512.is_available() {
         let vendor = std::arch::x86_64::__cpuid(0);
@@ -141,7 +149,7 @@ mod tests {
             (true, [128, 1536, 384], [4, 16]),
         ];
         each_case(cases, |&(in_halves, [m, n, k], [vectors, lanes])| {
-            let all = candidates_on(in_halves, Level::Avx512, &Problem { m, n, k });
+            let all = candidates_on(in_halves, Arithmetic::Single, Level::Avx512, &Problem { m, n, k });
             let best = &all[0].layout;
             let width = best.tile.vectors.min(n.div_ceil(lanes));
             if (width, best.lanes()) == (vectors, lanes) {

@@ -1,8 +1,12 @@
 //! From the run-time size of a tile to the kernel compiled for it.
 
-use optimium_simd::Level;
+use std::marker::PhantomData;
 
+use optimium_simd::{Level, SimdTask};
+
+use super::arithmetic::{Arithmetic, BrainPairs, Multiply, Single};
 use super::kernel::{AnyStrips, Strips};
+use super::layout::Layout;
 use super::lines::Walk;
 
 /// Strips of one height: what they have in common, and how many.
@@ -16,44 +20,91 @@ pub(super) struct Height<'a> {
     pub(super) chained: bool,
 }
 
-/// Runs strips that are `vectors` wide.
+/// Runs strips that are `vectors` wide, in the arithmetic of the layout.
 ///
 /// # Safety
 /// As for [`Product::run`](super::run::Product::run).
-pub(super) unsafe fn run(level: Level, vectors: usize, height: Height, left: &mut Walk, result: &mut Walk) {
+pub(super) unsafe fn run(
+    layout: &Layout,
+    vectors: usize,
+    height: Height,
+    left: &mut Walk,
+    result: &mut Walk,
+) {
+    match layout.arithmetic {
+        Arithmetic::Single => with_arithmetic(Single, layout.level, vectors, height, left, result),
+        Arithmetic::BrainPairs => with_arithmetic(BrainPairs, layout.level, vectors, height, left, result),
+    }
+}
+
+fn with_arithmetic<A: Enter>(
+    arithmetic: A,
+    level: Level,
+    vectors: usize,
+    height: Height,
+    left: &mut Walk,
+    result: &mut Walk,
+) {
     match vectors {
-        1 => with_width::<1>(level, height, left, result),
-        2 => with_width::<2>(level, height, left, result),
-        3 => with_width::<3>(level, height, left, result),
-        4 => with_width::<4>(level, height, left, result),
+        1 => with_width::<A, 1>(arithmetic, level, height, left, result),
+        2 => with_width::<A, 2>(arithmetic, level, height, left, result),
+        3 => with_width::<A, 3>(arithmetic, level, height, left, result),
+        4 => with_width::<A, 4>(arithmetic, level, height, left, result),
         _ => unreachable!("no tile is {vectors} vectors wide"),
     }
 }
 
-fn with_width<const VECTORS: usize>(level: Level, height: Height, left: &mut Walk, result: &mut Walk) {
-    match height.rows {
-        1 if height.chained => with_size::<1, VECTORS, 4>(level, height, left, result),
-        1 => with_size::<1, VECTORS, 1>(level, height, left, result),
-        2 => with_size::<2, VECTORS, 1>(level, height, left, result),
-        3 => with_size::<3, VECTORS, 1>(level, height, left, result),
-        4 => with_size::<4, VECTORS, 1>(level, height, left, result),
-        5 => with_size::<5, VECTORS, 1>(level, height, left, result),
-        6 => with_size::<6, VECTORS, 1>(level, height, left, result),
-        7 => with_size::<7, VECTORS, 1>(level, height, left, result),
-        8 => with_size::<8, VECTORS, 1>(level, height, left, result),
-        9 => with_size::<9, VECTORS, 1>(level, height, left, result),
-        10 => with_size::<10, VECTORS, 1>(level, height, left, result),
-        11 => with_size::<11, VECTORS, 1>(level, height, left, result),
-        12 => with_size::<12, VECTORS, 1>(level, height, left, result),
-        rows => unreachable!("no tile is {rows} rows high"),
-    }
-}
-
-fn with_size<const ROWS: usize, const VECTORS: usize, const CHAINS: usize>(
+fn with_width<A: Enter, const VECTORS: usize>(
+    arithmetic: A,
     level: Level,
     height: Height,
     left: &mut Walk,
     result: &mut Walk,
 ) {
-    level.run(Strips::<ROWS, VECTORS, CHAINS> { strips: height.strips, count: height.count, left, result });
+    match height.rows {
+        1 if height.chained => with_size::<A, 1, VECTORS, 4>(arithmetic, level, height, left, result),
+        1 => with_size::<A, 1, VECTORS, 1>(arithmetic, level, height, left, result),
+        2 => with_size::<A, 2, VECTORS, 1>(arithmetic, level, height, left, result),
+        3 => with_size::<A, 3, VECTORS, 1>(arithmetic, level, height, left, result),
+        4 => with_size::<A, 4, VECTORS, 1>(arithmetic, level, height, left, result),
+        5 => with_size::<A, 5, VECTORS, 1>(arithmetic, level, height, left, result),
+        6 => with_size::<A, 6, VECTORS, 1>(arithmetic, level, height, left, result),
+        7 => with_size::<A, 7, VECTORS, 1>(arithmetic, level, height, left, result),
+        8 => with_size::<A, 8, VECTORS, 1>(arithmetic, level, height, left, result),
+        9 => with_size::<A, 9, VECTORS, 1>(arithmetic, level, height, left, result),
+        10 => with_size::<A, 10, VECTORS, 1>(arithmetic, level, height, left, result),
+        11 => with_size::<A, 11, VECTORS, 1>(arithmetic, level, height, left, result),
+        12 => with_size::<A, 12, VECTORS, 1>(arithmetic, level, height, left, result),
+        rows => unreachable!("no tile is {rows} rows high"),
+    }
+}
+
+fn with_size<A: Enter, const ROWS: usize, const VECTORS: usize, const CHAINS: usize>(
+    arithmetic: A,
+    level: Level,
+    height: Height,
+    left: &mut Walk,
+    result: &mut Walk,
+) {
+    let Height { strips, count, .. } = height;
+    let strips = Strips::<A, ROWS, VECTORS, CHAINS> { arithmetic: PhantomData, strips, count, left, result };
+    arithmetic.enter(level, strips);
+}
+
+/// How the work in an arithmetic gets the instructions that it needs.
+trait Enter: Multiply {
+    /// Runs `task` at `level`.
+    fn enter<T: SimdTask>(self, level: Level, task: T) -> T::Output;
+}
+
+impl Enter for Single {
+    fn enter<T: SimdTask>(self, level: Level, task: T) -> T::Output {
+        level.run(task)
+    }
+}
+
+impl Enter for BrainPairs {
+    fn enter<T: SimdTask>(self, level: Level, task: T) -> T::Output {
+        level.run_bf16(task)
+    }
 }

@@ -1,16 +1,21 @@
 //! The inner loop: strips of a register tile's height down one panel.
 
+use std::marker::PhantomData;
+
 use optimium_simd::{Level, Simd, SimdTask};
 
+use super::arithmetic::Multiply;
 use super::lines::Walk;
 use super::store::{Finish, of_columns, store};
+use super::tile::PORTABLE_ROWS;
 
 /// `count` strips of `ROWS` rows of one panel that is `VECTORS` wide.
 ///
 /// With `CHAINS` above one, neighbours in k are summed apart, which hides the latency of the additions where a
 /// tile is too small for it. The order of the sums depends on `CHAINS`, so it has to follow from the problem's
 /// sizes and not from how the work is split.
-pub(super) struct Strips<'a, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> {
+pub(super) struct Strips<'a, A, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> {
+    pub(super) arithmetic: PhantomData<A>,
     pub(super) strips: &'a AnyStrips<'a>,
     pub(super) count: usize,
     /// The left rows' and the result rows' positions; they are left behind the last strip.
@@ -34,15 +39,16 @@ pub(super) struct AnyStrips<'a> {
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
     pub(super) finish: Finish<'a>,
-    /// What is needed next: fetched a line per step of k, as many lines as there are.
+    /// What is needed next: fetched [some lines](fetched_lines) per step of k, as many lines as there are.
     pub(super) next: *const f32,
     pub(super) next_lines: usize,
 }
 
 impl AnyStrips<'_> {
-    /// Notes that `count` strips have fetched their share of what is needed next.
-    pub(super) fn advance_next(&mut self, count: usize) {
-        let lines = (count * self.runs.len() * self.run_length).min(self.next_lines);
+    /// Notes that `count` strips, `columns` wide, have fetched their share of what is needed next.
+    pub(super) fn advance_next(&mut self, count: usize, columns: usize) {
+        let steps = count * self.runs.len() * self.run_length;
+        let lines = (steps * fetched_lines(columns)).min(self.next_lines);
         self.next = self.next.wrapping_add(lines * LINE);
         self.next_lines -= lines;
     }
@@ -51,8 +57,14 @@ impl AnyStrips<'_> {
 /// Elements of a cache line.
 pub(super) const LINE: usize = 16;
 
-impl<const ROWS: usize, const VECTORS: usize, const CHAINS: usize> SimdTask
-    for Strips<'_, ROWS, VECTORS, CHAINS>
+/// Lines that a step of k fetches: enough for few strips to fetch a panel like theirs, and none too many for narrow tiles, whose
+/// steps are bound by loads.
+const fn fetched_lines(columns: usize) -> usize {
+    if columns >= 2 * LINE { 2 } else { 1 }
+}
+
+impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> SimdTask
+    for Strips<'_, A, ROWS, VECTORS, CHAINS>
 {
     type Output = ();
 
@@ -61,7 +73,8 @@ impl<const ROWS: usize, const VECTORS: usize, const CHAINS: usize> SimdTask
     fn run<S: Simd>(self, simd: S) {
         // The sums, a row of the panel, and a left element. The levels above AVX-512 use its kernels.
         let registers = ROWS * VECTORS * CHAINS + VECTORS + 1;
-        if registers > S::REGISTERS || S::LEVEL == Level::Avx512Vnni {
+        let portable = S::LEVEL == Level::Portable;
+        if registers > S::REGISTERS || S::LEVEL == Level::Avx512Vnni || (portable && ROWS > PORTABLE_ROWS) {
             unreachable!("a tile of {ROWS} rows and {VECTORS} vectors is not compiled for this level");
         }
         let all = self.strips;
@@ -74,9 +87,9 @@ impl<const ROWS: usize, const VECTORS: usize, const CHAINS: usize> SimdTask
             }
             let stride = if fetched < all.next_lines { LINE } else { 0 };
             let next = all.next.wrapping_add(fetched * stride);
-            fetched += steps;
+            fetched += steps * fetched_lines(VECTORS * S::LANES);
             // SAFETY: the rows' runs and the panel are readable, by the promise of the caller.
-            let sums = unsafe { accumulate::<S, ROWS, VECTORS, CHAINS>(simd, all, rows, next, stride) };
+            let sums = unsafe { accumulate::<S, A, ROWS, VECTORS, CHAINS>(simd, all, rows, next, stride) };
             // SAFETY: the result's rows are writable and the residual's readable, by the same promise.
             unsafe { store(simd, all, sums, self.result) };
         }
@@ -88,7 +101,7 @@ impl<const ROWS: usize, const VECTORS: usize, const CHAINS: usize> SimdTask
 /// # Safety
 /// All of `all.runs` at all of `rows`, the panel and the bias are readable.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const CHAINS: usize>(
+unsafe fn accumulate<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize>(
     simd: S,
     all: &AnyStrips,
     rows: [*const f32; ROWS],
@@ -111,18 +124,30 @@ unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const CHA
         for round in 0..rounds {
             for (c, chain) in chains.iter_mut().enumerate() {
                 // SAFETY: the step lies in the run, and the panel has a row for each step.
-                unsafe { step(simd, chain, starts, round * CHAINS + c, b.add(c * VECTORS * S::LANES)) };
+                unsafe {
+                    step::<S, A, ROWS, VECTORS>(
+                        simd,
+                        chain,
+                        starts,
+                        round * CHAINS + c,
+                        b.add(c * VECTORS * S::LANES),
+                    )
+                };
             }
-            simd.prefetch(next);
-            next = next.wrapping_add(next_stride);
+            for _ in 0..fetched_lines(VECTORS * S::LANES) {
+                simd.prefetch(next);
+                next = next.wrapping_add(next_stride);
+            }
             // SAFETY: the panel has a row for each step.
             b = unsafe { b.add(CHAINS * VECTORS * S::LANES) };
         }
         for k in rounds * CHAINS..all.run_length {
             // SAFETY: as above.
-            unsafe { step(simd, &mut chains[0], starts, k, b) };
-            simd.prefetch(next);
-            next = next.wrapping_add(next_stride);
+            unsafe { step::<S, A, ROWS, VECTORS>(simd, &mut chains[0], starts, k, b) };
+            for _ in 0..fetched_lines(VECTORS * S::LANES) {
+                simd.prefetch(next);
+                next = next.wrapping_add(next_stride);
+            }
             // SAFETY: as above.
             b = unsafe { b.add(VECTORS * S::LANES) };
         }
@@ -143,23 +168,23 @@ unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const CHA
 /// # Safety
 /// `rows` are readable at `k`, and a row of the panel at `b`.
 #[inline(always)]
-unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn step<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[S::F32; VECTORS]; ROWS],
     rows: [*const f32; ROWS],
     k: usize,
     b: *const f32,
 ) {
-    let mut columns = [simd.splat(0.0); VECTORS];
+    let mut columns = [A::zero(simd); VECTORS];
     for (v, column) in columns.iter_mut().enumerate() {
         // SAFETY: forwarded.
-        *column = unsafe { simd.load(b.add(v * S::LANES)) };
+        *column = unsafe { A::load(simd, b.add(v * S::LANES)) };
     }
     for r in 0..ROWS {
         // SAFETY: forwarded.
-        let a = simd.splat(unsafe { *rows[r].add(k) });
+        let a = unsafe { A::splat(simd, rows[r].add(k)) };
         for v in 0..VECTORS {
-            sums[r][v] = simd.fma(a, columns[v], sums[r][v]);
+            sums[r][v] = A::add_product(simd, sums[r][v], a, columns[v]);
         }
     }
 }

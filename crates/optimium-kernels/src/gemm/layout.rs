@@ -2,15 +2,16 @@
 
 use optimium_simd::Level;
 
+use super::arithmetic::Arithmetic;
 use super::tile::{Tile, effective};
-use crate::{AlignedVec, Part, SharedSlice};
+use crate::{Packed, Packing, Part, SharedSlice};
 
 /// How a right matrix of `k` rows and `n` columns is packed: panels of `tile.vectors` vectors of columns, each
 /// `[k][width]`, one after the other. The last panel is narrower by whole vectors; its last vector is filled
 /// up with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
-    /// Rows of the matrix: the length of the sums.
+    /// Rows of the matrix: the length of the sums. Pairs of rows, where those are one element.
     pub k: usize,
     /// Columns of the matrix and of the result.
     pub n: usize,
@@ -18,6 +19,8 @@ pub struct Layout {
     pub tile: Tile,
     /// The level whose kernels read it.
     pub level: Level,
+    /// What an element is.
+    pub(crate) arithmetic: Arithmetic,
 }
 
 /// One panel of a packed matrix.
@@ -36,7 +39,7 @@ pub(crate) struct Panel {
 impl Layout {
     /// The layout of a `k × n` matrix for that tile at `level`.
     pub fn new(level: Level, tile: Tile, k: usize, n: usize) -> Layout {
-        Layout { k, n, tile, level: effective(level) }
+        Layout { k, n, tile, level: effective(level), arithmetic: Arithmetic::Single }
     }
 
     /// Elements of a vector.
@@ -87,7 +90,11 @@ impl Layout {
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (rows, columns) = (self.tile.rows, self.tile.vectors * self.lanes());
-        write!(f, "{rows}x{columns} tile at {}, k {}, n {}", self.level, self.k, self.n)
+        let elements = match self.arithmetic {
+            Arithmetic::Single => "",
+            Arithmetic::BrainPairs => " of bf16 pairs",
+        };
+        write!(f, "{rows}x{columns} tile{elements} at {}, k {}, n {}", self.level, self.k, self.n)
     }
 }
 
@@ -97,7 +104,7 @@ pub struct PackedMatrix {
     /// The form.
     pub layout: Layout,
     /// [`Layout::len`] elements.
-    pub data: AlignedVec<f32>,
+    pub data: Packed<f32>,
 }
 
 impl PackedMatrix {
@@ -105,9 +112,28 @@ impl PackedMatrix {
     ///
     /// # Panics
     /// Where `b` is too short for the strides.
-    pub fn new(layout: Layout, b: &[f32], row_stride: usize, column_stride: usize) -> PackedMatrix {
-        let mut data = AlignedVec::zeroed(layout.len());
-        layout.pack(b, row_stride, column_stride, SharedSlice::new(&mut data), Part::WHOLE);
+    pub fn new(
+        layout: Layout,
+        b: &[f32],
+        row_stride: usize,
+        column_stride: usize,
+        packing: &Packing,
+    ) -> PackedMatrix {
+        PackedMatrix::prepare(layout, "as it is", packing, |out| {
+            layout.pack(b, row_stride, column_stride, out, Part::WHOLE);
+        })
+    }
+
+    /// The matrix that `fill` packs by `layout`. `origin` says how it is made of the weights, and is part of the block's
+    /// [form](Packing::block).
+    pub fn prepare(
+        layout: Layout,
+        origin: &str,
+        packing: &Packing,
+        fill: impl FnOnce(SharedSlice<f32>),
+    ) -> PackedMatrix {
+        let form = format_args!("{origin}, {layout}");
+        let data = packing.block(form, layout.len(), |out| fill(SharedSlice::new(out)));
         PackedMatrix { layout, data }
     }
 }

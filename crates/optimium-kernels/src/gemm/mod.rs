@@ -10,11 +10,15 @@
 //! | `choice` | which one a problem takes |
 //! | `layout`, `pack` | the packed form |
 //! | `run`, `dispatch`, `kernel`, `store` | the loops, from the outermost to the innermost |
+//! | `arithmetic` | what is multiplied |
 //! | `lines` | where the rows lie |
+//! | `bf16` | products with bfloat16 factors |
 //! | `general` | the other number types |
 //!
 //! Convolutions use the same loops: their left rows are gathered from several places of an image.
 
+mod arithmetic;
+mod bf16;
 mod choice;
 mod dispatch;
 mod general;
@@ -28,6 +32,8 @@ mod tile;
 
 use optimium_simd::Level;
 
+pub use bf16::{PackedBf16, candidates_bf16, gemm_bf16, rounding_cost};
+pub(crate) use choice::executes_in_halves;
 pub use choice::{Candidate, Problem, candidates, pick};
 pub use general::{Number, matmul_general};
 pub use layout::{Layout, PackedMatrix};
@@ -36,6 +42,7 @@ pub use tile::Tile;
 
 use crate::epilogue::Epilogue;
 use crate::{Part, SharedSlice};
+use arithmetic::Arithmetic;
 use run::{Product, share};
 
 /// `C[m,n] = epilogue(A[m,k] · B[k,n])` in `f32`, for the `k × n` matrix packed in `b` by `layout`.
@@ -61,16 +68,13 @@ pub fn gemm(
     if m == 0 || layout.n == 0 {
         return;
     }
-    // Strides that overflow are too long for any slice.
-    let end = |stride: usize, columns: usize| (m - 1).saturating_mul(stride).saturating_add(columns);
-    let (last_a, last_c) = (end(a_stride, layout.k), end(c_stride, layout.n));
-    assert!(a.len() >= last_a || layout.k == 0, "a left matrix of {} for {m} rows at {a_stride}", a.len());
-    assert!(c.len() >= last_c, "a result of {} for {m} rows at {c_stride}", c.len());
-    assert!(c_stride >= layout.n || m == 1, "rows of {} overlap at {c_stride}", layout.n);
+    assert!(layout.arithmetic == Arithmetic::Single, "{layout} in a product of f32");
+    check_bounds(m, [layout.k, layout.n], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, layout.n);
     let product = Product {
         layout,
         packed: b,
+        following: &[],
         a: a.as_ptr(),
         left: Lines::straight(a_stride),
         runs: &[0],
@@ -88,9 +92,19 @@ pub fn gemm(
     unsafe { product.run(rows, panels) };
 }
 
+/// Asserts that `m` rows of `k` elements lie in a left matrix and `m` rows of `n` in a result of those lengths and strides.
+fn check_bounds(m: usize, [k, n]: [usize; 2], [a_len, a_stride]: [usize; 2], [c_len, c_stride]: [usize; 2]) {
+    // Strides that overflow are too long for any slice.
+    let end = |stride: usize, columns: usize| (m - 1).saturating_mul(stride).saturating_add(columns);
+    assert!(a_len >= end(a_stride, k) || k == 0, "a left matrix of {a_len} for {m} rows at {a_stride}");
+    assert!(c_len >= end(c_stride, n), "a result of {c_len} for {m} rows at {c_stride}");
+    assert!(c_stride >= n || m == 1, "rows of {n} overlap at {c_stride}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Packing;
     use crate::activation::{Activation, apply_scalar};
     use crate::epilogue::Residual;
     use optimium_testing::{Random, Tolerance, compare, each_case};
@@ -120,8 +134,11 @@ mod tests {
 
         /// Bit 0: bias; bits 1 and 2: no residual, one before or after the activation.
         fn epilogue(&self, n: usize, flags: usize, activation: Activation) -> Epilogue<'_> {
-            let residual =
-                Residual { data: &self.residual, stride: n + GAP, after_activation: flags >> 1 == 2 };
+            let residual = Residual {
+                data: (&self.residual).into(),
+                stride: n + GAP,
+                after_activation: flags >> 1 == 2,
+            };
             Epilogue {
                 bias: (flags & 1 == 1).then_some(&self.bias[..]),
                 residual: (flags >> 1 != 0).then_some(residual),
@@ -137,7 +154,7 @@ mod tests {
                     let product = |p| f64::from(self.a[i * (k + GAP) + p]) * f64::from(self.b[p * n + j]);
                     let mut sum = (0..k).map(product).sum::<f64>() as f32;
                     sum += epilogue.bias.map_or(0.0, |bias| bias[j]);
-                    let residual = epilogue.residual.map_or(0.0, |r| r.data[i * r.stride + j]);
+                    let residual = epilogue.residual.map_or(0.0, |r| self.residual[i * r.stride + j]);
                     let late = epilogue.residual.is_some_and(|r| r.after_activation);
                     let x = if late { sum } else { sum + residual };
                     let x = match epilogue.activation {
@@ -152,7 +169,7 @@ mod tests {
 
         fn run(&self, sizes: [usize; 3], layout: &Layout, epilogue: &Epilogue, parts: usize) -> Vec<f32> {
             let [m, n, k] = sizes;
-            let packed = PackedMatrix::new(*layout, &self.b, n, 1);
+            let packed = PackedMatrix::new(*layout, &self.b, n, 1, &Packing::default());
             let mut c = vec![7.0; m * (n + GAP)];
             let shared = SharedSlice::new(&mut c);
             for index in 0..parts {
@@ -221,7 +238,7 @@ mod tests {
     fn clamps_let_nan_through() {
         each_case(Level::available(), |&level| {
             let layout = pick(level, &Problem { m: 1, n: 1, k: 2 });
-            let packed = PackedMatrix::new(layout, &[1.0, 1.0], 1, 1);
+            let packed = PackedMatrix::new(layout, &[1.0, 1.0], 1, 1, &Packing::default());
             for activation in [Activation::Relu, Activation::Clip { low: 0.0, high: 6.0 }] {
                 let epilogue = Epilogue { activation, ..Epilogue::default() };
                 let mut c = [0.0];

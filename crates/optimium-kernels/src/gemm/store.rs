@@ -4,8 +4,8 @@ use optimium_simd::Simd;
 
 use super::kernel::AnyStrips;
 use super::lines::Walk;
-use crate::activation::{Activation, apply, apply_prelu};
-use crate::epilogue::Cheap;
+use crate::activation::{ActivateInPlace, Activation, apply, apply_prelu};
+use crate::epilogue::TileActivation;
 
 /// What is done to the sums of one panel before they are stored. Columns count from the panel's first.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Finish<'a> {
     pub(super) residual_stride: usize,
     /// Whether it is added after the activation.
     pub(super) residual_last: bool,
-    pub(super) activation: Cheap<'a>,
+    pub(super) activation: TileActivation<'a>,
 }
 
 /// The values of a panel's columns, of which the last vector has `last_columns`.
@@ -83,7 +83,7 @@ unsafe fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[S::F32; VECTORS]; ROWS],
 ) {
     match all.finish.activation {
-        Cheap::Clamp { low, high } => {
+        TileActivation::Clamp { low, high } => {
             if low > f32::NEG_INFINITY {
                 let low = simd.splat(low);
                 for sum in sums.as_flattened_mut() {
@@ -97,13 +97,13 @@ unsafe fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
-        Cheap::Slope(alpha) => {
+        TileActivation::Slope(alpha) => {
             let slope = simd.splat(alpha);
             for sum in sums.as_flattened_mut() {
                 *sum = apply_prelu(simd, *sum, slope);
             }
         }
-        Cheap::Slopes(slopes) => {
+        TileActivation::Slopes(slopes) => {
             // SAFETY: forwarded.
             let slopes = unsafe { of_columns::<S, VECTORS>(simd, slopes.as_ptr(), all.last_columns) };
             for row in sums {
@@ -112,10 +112,19 @@ unsafe fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
-        Cheap::HardSwish => {
+        TileActivation::HardSwish => {
             for sum in sums.as_flattened_mut() {
                 *sum = apply(simd, Activation::HardSwish, *sum);
             }
+        }
+        TileActivation::Called(activation) => {
+            // A copy: what has an address does not stay in registers.
+            let mut buffer = *sums;
+            let vectors = buffer.as_flattened_mut();
+            let (start, length) = (vectors.as_mut_ptr().cast(), vectors.len() * S::LANES);
+            // SAFETY: vectors are arrays of LANES elements.
+            simd.call(unsafe { ActivateInPlace::new(activation, start, length) });
+            *sums = buffer;
         }
     }
 }

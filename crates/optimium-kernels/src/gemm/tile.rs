@@ -2,6 +2,9 @@
 
 use optimium_simd::Level;
 
+/// Rows of all tiles at [`Level::Portable`], which is there for its results and not for its speed: few tiles are soon compiled.
+pub(super) const PORTABLE_ROWS: usize = 4;
+
 /// The shape of a register tile: rows of the result by vectors of columns.
 ///
 /// The tile of a [`Layout`](super::Layout) is its full one. A last panel of fewer vectors is computed by the
@@ -22,7 +25,8 @@ impl Tile {
     pub fn of_vectors(level: Level, vectors: usize) -> Tile {
         let rows = match (level, vectors) {
             (Level::Avx512 | Level::Avx512Vnni | Level::Neon, 1..=4) => [12, 12, 9, 6][vectors - 1],
-            (Level::Avx2 | Level::Portable, 1..=3) => [10, 6, 4][vectors - 1],
+            (Level::Avx2, 1..=3) => [10, 6, 4][vectors - 1],
+            (Level::Portable, 1..=3) => PORTABLE_ROWS,
             _ => panic!("no tile of {vectors} vectors at level {level}"),
         };
         Tile { rows, vectors }

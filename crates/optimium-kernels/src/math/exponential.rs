@@ -23,7 +23,7 @@ pub fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     // Beyond these the result is 0 or infinite.
     let x = simd.min(simd.splat(89.0), simd.max(simd.splat(-105.0), x));
     let (n, p) = reduce(simd, x);
-    simd.scale_by_power_of_two(simd.add(p, simd.splat(1.0)), n)
+    simd.scale_by_small_power_of_two(simd.add(p, simd.splat(1.0)), n)
 }
 
 /// `eˣ - 1`, within 3 units, near zero too.

@@ -109,6 +109,14 @@ pub(super) unsafe fn copy_plane(level: Level, unit: usize, from: *const u8, to: 
             4 if plane.along >= 4 && plane.across > 4 && in_words(from, to, plane) => {
                 level.run(TransposeWords { from, to, plane });
             }
+            4 if plane.destination == 4 * plane.across as isize && in_words(from, to, plane) => {
+                match plane.across {
+                    2 => level.run(InterleaveWords::<2> { from, to, plane }),
+                    3 => level.run(InterleaveWords::<3> { from, to, plane }),
+                    4 => level.run(InterleaveWords::<4> { from, to, plane }),
+                    _ => blocks::<u32>(from, to, plane),
+                }
+            }
             4 => blocks::<u32>(from, to, plane),
             8 => blocks::<u64>(from, to, plane),
             _ => blocks::<u128>(from, to, plane),
@@ -168,6 +176,40 @@ unsafe fn interleave<T: Copy, const N: usize>(from: *const u8, to: *mut u8, plan
     }
 }
 
+/// Four-byte elements of `N` long rows, taken in turn; made where all elements are in bounds. The loop is one that compilers
+/// vectorise by themselves.
+struct InterleaveWords<const N: usize> {
+    from: *const u8,
+    to: *mut u8,
+    plane: Plane,
+}
+
+impl<const N: usize> SimdTask for InterleaveWords<N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let rows = self.plane.along;
+        // SAFETY: whoever made the task promised that the whole plane is in bounds, aligned to words, and its destination
+        // contiguous.
+        let (sources, to): ([&[u32]; N], &mut [[u32; N]]) = unsafe {
+            let row = |i: usize| self.from.offset(i as isize * self.plane.source).cast();
+            (
+                std::array::from_fn(|i| std::slice::from_raw_parts(row(i), rows)),
+                std::slice::from_raw_parts_mut(self.to.cast(), rows),
+            )
+        };
+        for (row, to) in to.iter_mut().enumerate() {
+            for (to, source) in to.iter_mut().zip(&sources) {
+                *to = source[row];
+            }
+        }
+    }
+}
+
+/// Elements of a destination's row that are written in one go: a multiple of all vectors' lanes.
+const STRETCH: usize = 64;
+
 /// Transposes four-byte elements in registers; made where all elements are in bounds.
 struct TransposeWords {
     from: *const u8,
@@ -185,11 +227,14 @@ impl SimdTask for TransposeWords {
         // SAFETY: whoever made the task promised that the whole plane is in bounds; a register block covers
         // LANES rows and columns within it, and the edges are copied element by element.
         unsafe {
-            for column in (0..columns).step_by(S::LANES) {
+            // Some lines of every row at a time: the source's part of them stays in the first cache.
+            for first in (0..columns).step_by(STRETCH) {
                 for row in (0..rows).step_by(S::LANES) {
-                    let from = self.from.offset(column as isize * source).add(4 * row);
-                    let to = self.to.offset(row as isize * destination).add(4 * column);
-                    simd.transpose(from.cast(), source as usize / 4, to.cast(), destination as usize / 4);
+                    for column in (first..columns.min(first + STRETCH)).step_by(S::LANES) {
+                        let from = self.from.offset(column as isize * source).add(4 * row);
+                        let to = self.to.offset(row as isize * destination).add(4 * column);
+                        simd.transpose(from.cast(), source as usize / 4, to.cast(), destination as usize / 4);
+                    }
                 }
             }
             let lanes = |count| Lanes { count, source, destination: 4 };

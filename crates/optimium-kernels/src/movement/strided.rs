@@ -3,6 +3,7 @@
 use optimium_simd::Level;
 
 use super::copy_loops::{self, Lanes, Plane};
+use crate::elementwise::Source;
 use crate::{Part, SharedSlice};
 
 /// A copy from one strided layout to another: slices with any steps, broadcasts, parts of a
@@ -168,6 +169,21 @@ impl StridedCopy {
     pub fn run(
         &self,
         source: &[u8],
+        source_offset: usize,
+        destination: SharedSlice<'_, u8>,
+        destination_offset: usize,
+        part: Part,
+    ) {
+        self.run_between(source.into(), source_offset, destination, destination_offset, part);
+    }
+
+    /// As [`run`](Self::run), where elements of the source may lie between those that are written.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn run_between(
+        &self,
+        source: Source<'_, u8>,
         source_offset: usize,
         destination: SharedSlice<'_, u8>,
         destination_offset: usize,
@@ -476,7 +492,7 @@ mod tests {
     #[should_panic(expected = "reaches bytes")]
     fn reads_out_of_bounds_are_refused() {
         let copy = StridedCopy::new(&[4], &[-1], &[1], 4);
-        copy.run(&[0; 16], 2, SharedSlice::new(&mut [0; 16]), 0, Part::WHOLE);
+        copy.run(&[0; 16][..], 2, SharedSlice::new(&mut [0; 16]), 0, Part::WHOLE);
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub fn normalize_rows<'a>(
         assert!(residual.data.len() == length, "a residual of {} elements", residual.data.len());
         if let Some(sum) = residual.sum {
             x.assert_elementwise(sum);
-            assert!(!Source::from(sum).overlaps(y), "the sum and the output overlap");
+            let sum: Source<'_, f32> = sum.into();
+            assert!(!sum.overlaps(y), "the sum and the output overlap");
         }
     }
     level.run(RowsTask { norm, x, residual, rows, columns, y, part });

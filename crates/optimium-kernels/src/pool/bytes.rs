@@ -3,13 +3,21 @@
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::window::PoolGeometry;
+use crate::elementwise::Source;
 use crate::{Part, SharedSlice};
 
-/// The largest element of each window; padding does not take part, and a window of padding alone gives 0.
+/// The largest element of each window; padding does not take part, and a window of padding alone gives 0. The
+/// input's pixels may lie between those of the output.
 ///
 /// # Panics
 /// Where a slice is shorter than the geometry says.
-pub fn max_pool_u8(level: Level, geometry: &PoolGeometry, x: &[u8], y: SharedSlice<'_, u8>, part: Part) {
+pub fn max_pool_u8(
+    level: Level,
+    geometry: &PoolGeometry,
+    x: Source<'_, u8>,
+    y: SharedSlice<'_, u8>,
+    part: Part,
+) {
     geometry.check(x.len(), y.len());
     level.run(Pool { geometry, x, y, part, lowest: u8::MIN });
 }
@@ -18,14 +26,20 @@ pub fn max_pool_u8(level: Level, geometry: &PoolGeometry, x: &[u8], y: SharedSli
 ///
 /// # Panics
 /// Where a slice is shorter than the geometry says.
-pub fn max_pool_i8(level: Level, geometry: &PoolGeometry, x: &[i8], y: SharedSlice<'_, i8>, part: Part) {
+pub fn max_pool_i8(
+    level: Level,
+    geometry: &PoolGeometry,
+    x: Source<'_, i8>,
+    y: SharedSlice<'_, i8>,
+    part: Part,
+) {
     geometry.check(x.len(), y.len());
     level.run(Pool { geometry, x, y, part, lowest: i8::MIN });
 }
 
 struct Pool<'a, T> {
     geometry: &'a PoolGeometry,
-    x: &'a [T],
+    x: Source<'a, T>,
     y: SharedSlice<'a, T>,
     part: Part,
     lowest: T,
@@ -51,7 +65,13 @@ impl<T: Ord + Copy> SimdTask for Pool<'_, T> {
                 for i in rows.valid.clone() {
                     for j in columns.valid.clone() {
                         let pixel = image + rows.position(i) * g.input[1] + columns.position(j);
-                        let x = &self.x[pixel * g.input_stride..][..g.channels];
+                        // SAFETY: a pixel of the image, and the sizes were checked.
+                        let x = unsafe {
+                            std::slice::from_raw_parts(
+                                self.x.as_ptr().add(pixel * g.input_stride),
+                                g.channels,
+                            )
+                        };
                         for (y, &x) in y.iter_mut().zip(x) {
                             *y = (*y).max(x);
                         }
@@ -107,8 +127,8 @@ mod tests {
                     let unsigned: Vec<u8> = x.iter().map(|&x| x as u8 ^ 0x80).collect();
                     for index in 0..count {
                         let part = Part { index, count };
-                        max_pool_i8(level, &g, &x, SharedSlice::new(&mut y), part);
-                        max_pool_u8(level, &g, &unsigned, SharedSlice::new(&mut flipped), part);
+                        max_pool_i8(level, &g, (&x).into(), SharedSlice::new(&mut y), part);
+                        max_pool_u8(level, &g, (&unsigned).into(), SharedSlice::new(&mut flipped), part);
                     }
                     for i in 0..y.len() {
                         let value = expected[i % channels * 9 + i / channels];

@@ -3,13 +3,21 @@
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::window::{PoolGeometry, Taps};
+use crate::elementwise::Source;
 use crate::{Part, SharedSlice};
 
-/// The largest element of each window; padding does not take part, and a window of padding alone gives -∞.
+/// The largest element of each window; padding does not take part, and a window of padding alone gives -∞. The
+/// input's pixels may lie between those of the output.
 ///
 /// # Panics
 /// Where a slice is shorter than the geometry says.
-pub fn max_pool(level: Level, geometry: &PoolGeometry, x: &[f32], y: SharedSlice<'_, f32>, part: Part) {
+pub fn max_pool(
+    level: Level,
+    geometry: &PoolGeometry,
+    x: Source<'_, f32>,
+    y: SharedSlice<'_, f32>,
+    part: Part,
+) {
     geometry.check(x.len(), y.len());
     level.run(Pool { geometry, x, y, part, mean: None });
 }
@@ -23,7 +31,7 @@ pub fn average_pool(
     level: Level,
     geometry: &PoolGeometry,
     count_include_pad: bool,
-    x: &[f32],
+    x: Source<'_, f32>,
     y: SharedSlice<'_, f32>,
     part: Part,
 ) {
@@ -36,7 +44,7 @@ const BLOCK: usize = 4;
 
 struct Pool<'a> {
     geometry: &'a PoolGeometry,
-    x: &'a [f32],
+    x: Source<'a, f32>,
     y: SharedSlice<'a, f32>,
     part: Part,
     /// The mean, and whether it counts padding; else the maximum.
@@ -66,7 +74,19 @@ impl SimdTask for Pool<'_> {
                     );
                     first += wide;
                 }
-                while first < g.channels {
+                while first + S::LANES <= g.channels {
+                    self.row::<S, 1>(
+                        simd,
+                        row,
+                        first,
+                        #[inline(always)]
+                        |p| simd.load(p),
+                        #[inline(always)]
+                        |p, y| simd.store(p, y),
+                    );
+                    first += S::LANES;
+                }
+                if first < g.channels {
                     let mask = simd.first(g.channels - first);
                     self.row::<S, 1>(
                         simd,
@@ -77,7 +97,6 @@ impl SimdTask for Pool<'_> {
                         #[inline(always)]
                         |p, y| simd.store_masked(p, y, mask),
                     );
-                    first += S::LANES;
                 }
             }
         }
@@ -226,6 +245,8 @@ mod tests {
             ([6, 7], [3, 3], [2, 2], [1, 1], [1, 1], 16),
             ([6, 7], [3, 3], [1, 1], [1, 1], [1, 1], 70),
             ([5, 9], [5, 5], [1, 1], [1, 1], [2, 2], 100),
+            ([3, 4], [7, 3], [1, 1], [1, 1], [5, 0], 33),
+            ([1, 300], [3, 3], [1, 1], [1, 1], [1, 1], 3),
             ([9, 9], [3, 2], [1, 2], [2, 3], [1, 2], 17),
             ([1, 1], [1, 1], [1, 1], [1, 1], [0, 0], 1),
             ([2, 2], [3, 3], [3, 3], [1, 1], [4, 4], 3),
@@ -243,9 +264,9 @@ mod tests {
                     let mut y = [0; 3].map(|_| vec![9.0; length]);
                     for index in 0..count {
                         let part = Part { index, count };
-                        max_pool(level, &g, &x, SharedSlice::new(&mut y[0]), part);
-                        average_pool(level, &g, false, &x, SharedSlice::new(&mut y[1]), part);
-                        average_pool(level, &g, true, &x, SharedSlice::new(&mut y[2]), part);
+                        max_pool(level, &g, (&x).into(), SharedSlice::new(&mut y[0]), part);
+                        average_pool(level, &g, false, (&x).into(), SharedSlice::new(&mut y[1]), part);
+                        average_pool(level, &g, true, (&x).into(), SharedSlice::new(&mut y[2]), part);
                     }
                     for (y, expected) in y.iter().zip(&expected) {
                         compare(y, expected, Tolerance::Relative(1e-6))

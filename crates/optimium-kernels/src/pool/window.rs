@@ -77,7 +77,9 @@ impl Axis {
     #[inline(always)]
     pub(super) fn taps(&self, output: usize) -> Taps {
         let first = (output * self.stride) as isize - self.padding as isize;
-        let until = |end: isize| ((end - first).max(0) as usize).div_ceil(self.dilation).min(self.kernel);
+        // A division takes longer than a small window.
+        let steps = |n: usize| if self.dilation == 1 { n } else { n.div_ceil(self.dilation) };
+        let until = |end: isize| steps((end - first).max(0) as usize).min(self.kernel);
         let begin = until(0);
         Taps {
             first,

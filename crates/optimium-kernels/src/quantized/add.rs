@@ -2,7 +2,7 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use super::output::{lanes, to_byte_values};
+use super::output::{SmallBytes, lanes, to_byte_values};
 use super::{Quantization, load_values};
 use crate::{Part, SharedSlice};
 
@@ -52,6 +52,8 @@ pub fn mul(
 
 /// A function of two bytes less their zero points, in steps of the result.
 trait Function: Copy {
+    /// No result for operands up to `operand` is larger.
+    fn largest(self, operand: f32) -> f32;
     fn apply<S: Simd>(self, simd: S, a: S::F32, b: S::F32) -> S::F32;
 }
 
@@ -61,6 +63,10 @@ struct Sum {
 }
 
 impl Function for Sum {
+    fn largest(self, operand: f32) -> f32 {
+        operand * (self.factors[0].abs() + self.factors[1].abs())
+    }
+
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, a: S::F32, b: S::F32) -> S::F32 {
         simd.fma(a, simd.splat(self.factors[0]), simd.mul(b, simd.splat(self.factors[1])))
@@ -73,6 +79,10 @@ struct Product {
 }
 
 impl Function for Product {
+    fn largest(self, operand: f32) -> f32 {
+        operand * operand * self.factor.abs()
+    }
+
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, a: S::F32, b: S::F32) -> S::F32 {
         simd.mul(simd.mul(a, b), simd.splat(self.factor))
@@ -131,10 +141,44 @@ impl<F: Function> SimdTask for Binary<'_, F> {
 }
 
 impl<F: Function> Binary<'_, F> {
+    /// How the results become bytes without bounds while they are floats, where nothing can overflow.
+    fn small(&self) -> Option<SmallBytes> {
+        let [qa, qb, qy] = self.quantizations;
+        let of_bytes = [qa, qb, qy].iter().all(|q| (-255..=255).contains(&q.zero_point));
+        let small = of_bytes && self.function.largest(510.0) <= 1e9;
+        small.then(|| SmallBytes::bounded(qy.signed, qy.zero_point, self.clamp.0, self.clamp.1))
+    }
+
     /// # Safety
     /// `n` bytes are readable at `a` and `b` and writable at `y`.
     #[inline(always)]
     unsafe fn stretch<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
+        let Some(bytes) = self.small() else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.large(simd, a, b, y, n) };
+        };
+        let [qa, qb, _] = self.quantizations;
+        for start in (0..n).step_by(4 * S::LANES) {
+            let count = (n - start).min(4 * S::LANES);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let x = centred(simd, simd.load_bytes(a.add(start), count), qa);
+                let z = centred(simd, simd.load_bytes(b.add(start), count), qb);
+                let mut values = [simd.splat_i32(0); 4];
+                for v in 0..4 {
+                    values[v] = bytes.rounded(simd, self.function.apply(simd, x[v], z[v]));
+                }
+                simd.store_bytes(y.add(start), bytes.pack(simd, values), count);
+            }
+        }
+    }
+
+    /// As [`stretch`](Binary::stretch), whatever the numbers.
+    ///
+    /// # Safety
+    /// As [`stretch`](Binary::stretch).
+    #[inline(always)]
+    unsafe fn large<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
         let [qa, qb, qy] = self.quantizations;
         let (low, high) = self.clamp;
         for start in (0..n).step_by(4 * S::LANES) {
@@ -157,6 +201,22 @@ impl<F: Function> Binary<'_, F> {
             unsafe { simd.store_bytes(y.add(start), simd.order_packed(packed), rest.min(4 * S::LANES)) }
         }
     }
+}
+
+/// The bytes less their zero point, in the order of [`Simd::interleave_bytes`]; exact for zero points of bytes.
+#[inline(always)]
+fn centred<S: Simd>(simd: S, bytes: S::I32, quantization: Quantization) -> [S::F32; 4] {
+    // In the last byte of the float 2²³, an integer counts once.
+    let (zero, top) = (simd.splat_i32(0), simd.splat_i32(0x4b4b_4b4b));
+    let (flip, shift) = if quantization.signed { (0x80, 128) } else { (0, 0) };
+    let bytes = simd.xor_i32(bytes, simd.splat_i32(i32::from_ne_bytes([flip; 4])));
+    let origin = simd.splat((0x80_0000 + shift + quantization.zero_point) as f32);
+    let lanes = simd.interleave_bytes([bytes, zero, zero, top]);
+    let mut values = [origin; 4];
+    for v in 0..4 {
+        values[v] = simd.sub(simd.from_bits(lanes[v]), origin);
+    }
+    values
 }
 
 #[cfg(test)]

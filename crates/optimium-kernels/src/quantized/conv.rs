@@ -6,12 +6,12 @@ use std::ops::Range;
 use optimium_simd::Level;
 
 use super::band::Band;
-use super::gemm::{Grid, Product, flip};
+use super::gemm::{self, Product, flip};
 use super::output::{Output, Rows};
 use super::packed::PackedMatrix;
-use super::tile::Runs;
-use crate::Part;
+use super::tile::{Grid, Runs};
 use crate::conv::{Geometry, Parameters};
+use crate::{Packing, Part};
 
 /// Pixels that one pass over the weights should serve.
 const CHUNK_PIXELS: usize = 256;
@@ -32,7 +32,7 @@ pub struct QuantizedConvolution {
 
 impl QuantizedConvolution {
     /// Packs `weights`: output channels × input channels of a group × kernel height × kernel width.
-    /// Their zero points are none (0), one, or one an output channel.
+    /// Their zero points are none (0), one, or one an output channel. They are packed where `packing` says.
     ///
     /// # Panics
     /// Where the lengths do not fit the parameters.
@@ -42,6 +42,7 @@ impl QuantizedConvolution {
         weights: &[u8],
         signed: bool,
         zero_point: &[i32],
+        packing: &Packing,
     ) -> QuantizedConvolution {
         let Parameters { input_channels, output_channels, kernel: [height, width], groups, dilation, .. } =
             *parameters;
@@ -67,7 +68,8 @@ impl QuantizedConvolution {
                 let index = (((group * outputs + column) * inputs + i % inputs) * height + ky) * width + kx;
                 (weights[index] ^ mask) as i8
             };
-            PackedMatrix::pack(level, runs, run, outputs, |column| zero(group * outputs + column), value)
+            let zero = |column| zero(group * outputs + column);
+            PackedMatrix::pack(level, [runs, run, outputs], zero, value, packing)
         };
         let weights = (0..groups).map(pack).collect();
         QuantizedConvolution { parameters: *parameters, level, weights, wide_runs }
@@ -174,7 +176,15 @@ impl Call<'_> {
     }
 
     fn in_place(&self, part: Part) {
-        let Geometry { input: [height, width], output, input_stride, .. } = *self.geometry;
+        let Geometry { batch, input: [height, width], output, input_stride, .. } = *self.geometry;
+        let Parameters { kernel, stride, .. } = self.convolution.parameters;
+        if kernel == [1, 1] && stride == [1, 1] && output == [height, width] {
+            // All pixels of all images are one line.
+            let (matrix, pixels) = (&self.convolution.weights[0], batch * height * width);
+            let (rows, panels) = gemm::share(self.convolution.level, pixels, matrix, part);
+            // SAFETY: all pixels lie in the image, as `run` checked.
+            return unsafe { self.lines(self.x, width * input_stride, input_stride, 0, rows, panels, false) };
+        }
         let (lines, panels) = self.share(part);
         let image = height * width * input_stride;
         let mut line = lines.start;
@@ -189,7 +199,7 @@ impl Call<'_> {
                     width * input_stride,
                     input_stride,
                     line,
-                    count,
+                    0..count * output[1],
                     panels.clone(),
                     false,
                 )
@@ -215,13 +225,14 @@ impl Call<'_> {
             band.copy(&self.x[start..], input, input_stride, channels, self.zero_point as u8, scratch);
             // SAFETY: the band holds all taps of these lines, and the scratch memory the slack after it.
             unsafe {
-                self.lines(scratch, band.columns * channels, channels, line, count, panels.clone(), true)
+                let rows = 0..count * output[1];
+                self.lines(scratch, band.columns * channels, channels, line, rows, panels.clone(), true)
             };
             line += count;
         }
     }
 
-    /// Computes `count` output lines from `line` on, whose first tap is the first byte of `bytes`.
+    /// Computes pixels `rows`, counted from the first one of output line `line`, whose first tap is the first byte of `bytes`.
     ///
     /// # Safety
     /// All taps lie in `bytes`, lines `line_length` and pixels `pixel` bytes apart; with `slack`, so do the
@@ -232,7 +243,7 @@ impl Call<'_> {
         line_length: usize,
         pixel: usize,
         line: usize,
-        count: usize,
+        rows: Range<usize>,
         panels: Range<usize>,
         slack: bool,
     ) {
@@ -253,8 +264,10 @@ impl Call<'_> {
         };
         for (group, matrix) in convolution.weights.iter().enumerate() {
             let base = bytes[group * (input_channels / groups)..].as_ptr();
-            let grid =
-                Grid { base, width, line_step: stride[0] * line_length, pixel_step: stride[1] * pixel };
+            let (line_step, pixel_step) = (stride[0] * line_length, stride[1] * pixel);
+            // Lines without gaps are one.
+            let joined = line_step == width * pixel_step;
+            let grid = Grid { base, width: if joined { usize::MAX } else { width }, line_step, pixel_step };
             let product = Product {
                 grid,
                 first_row: line * width,
@@ -263,7 +276,7 @@ impl Call<'_> {
                 zero_point: Rows::Same(self.zero_point),
                 signed: self.signed,
                 column: group * (output_channels / groups),
-                rows: 0..count * width,
+                rows: rows.clone(),
                 panels: panels.clone(),
             };
             // SAFETY: the caller's promise.
@@ -346,7 +359,8 @@ mod tests {
                 (true, false) => general::convolution(p, g, signed_x, x_zero, &w, &w_zero, c, whole),
                 (true, true) => general::convolution(p, g, signed_x, x_zero, signed_w, &w_zero, c, whole),
             }
-            let convolution = QuantizedConvolution::new(level, &parameters, &w, w_signed, &w_zero);
+            let convolution =
+                QuantizedConvolution::new(level, &parameters, &w, w_signed, &w_zero, &Packing::default());
             let mut scratch = vec![0xaa; convolution.scratch_len(&geometry)];
             check_outputs(&sums, outputs, x_signed, |output, part| {
                 convolution.run(&geometry, &x, x_signed, x_zero, output, &mut scratch, part);

@@ -3,12 +3,15 @@
 //! Four taps of one kernel column are interleaved, so that each lane of a byte dot product holds four taps
 //! of its channel: a block of as many channels as a vector has bytes takes four accumulators.
 
+mod slide;
+
 use optimium_simd::{Level, Simd, SimdTask};
 
+use self::slide::Slide;
 use super::band::Band;
-use super::output::{Output, Requantize, Store, StoreBytes, StoreF32, StoreI32, to_byte_values};
+use super::output::{Output, Requantize, SmallBytes, Store, StoreBytes, StoreF32, StoreI32, to_byte_values};
 use crate::conv::{Geometry, Parameters};
-use crate::{AlignedVec, Part};
+use crate::{Packed, Packing, Part};
 
 /// Bytes of a copied band that should stay in the cache of a core.
 const BAND_BYTES: usize = 192 * 1024;
@@ -19,9 +22,9 @@ pub struct QuantizedDepthwise {
     parameters: Parameters,
     level: Level,
     /// Block, kernel column, group of four taps, layer, vector.
-    weights: AlignedVec<i8>,
+    weights: Packed<i8>,
     /// Sum of the weights of each channel, block by block in the order of the lanes.
-    sums: AlignedVec<i32>,
+    sums: Packed<i32>,
     /// Two where weights minus their zero point need more than a byte: the sum of both layers.
     layers: usize,
 }
@@ -32,9 +35,15 @@ fn channel_of(vector: usize, lane: usize) -> usize {
     lane / 4 * 16 + vector * 4 + lane % 4
 }
 
+/// Whether the lanes hold the channels of a block of `n` twice, so that two lines can be computed at once.
+fn in_pairs(lanes: usize, n: usize) -> bool {
+    // Fewer lanes are a single block of interleaved bytes, which has no halves.
+    lanes >= 8 && n <= 2 * lanes
+}
+
 impl QuantizedDepthwise {
     /// Packs `weights`: channels × kernel height × kernel width. Their zero points are none (0), one, or
-    /// one a channel.
+    /// one a channel. They are packed where `packing` says.
     ///
     /// # Panics
     /// Where the lengths do not fit the parameters, or these are not depthwise with one output a channel.
@@ -44,6 +53,7 @@ impl QuantizedDepthwise {
         weights: &[u8],
         signed: bool,
         zero_point: &[i32],
+        packing: &Packing,
     ) -> QuantizedDepthwise {
         let Parameters { input_channels: channels, output_channels, kernel: [height, width], groups, .. } =
             *parameters;
@@ -61,35 +71,52 @@ impl QuantizedDepthwise {
         let fits = |channel: usize| {
             (0..height * width).all(|t| i8::try_from(centred(channel, t / width, t % width)).is_ok())
         };
-        let layers = if (0..channels).all(fits) { 1 } else { 2 };
+        // With the zero point in the middle no weight needs to be looked at.
+        let middle = if signed { 0 } else { 128 };
+        let always_fits =
+            if zero_point.is_empty() { signed } else { zero_point.iter().all(|&zero| zero == middle) };
+        let layers = if always_fits || (0..channels).all(fits) { 1 } else { 2 };
         let (lanes, groups) = (level.lanes(), height.div_ceil(4));
         let blocks = channels.div_ceil(4 * lanes);
-        let mut packed = AlignedVec::zeroed(blocks * width * groups * layers * 16 * lanes);
-        let mut sums = AlignedVec::zeroed(blocks * 4 * lanes);
-        for index in 0..blocks * 4 * lanes {
-            let (block, vector, lane) = (index / (4 * lanes), index / lanes % 4, index % lanes);
-            let channel = block * 4 * lanes + channel_of(vector, lane);
-            if channel >= channels {
-                continue;
-            }
-            for (ky, kx) in (0..height * width).map(|t| (t / width, t % width)) {
-                let mut rest = centred(channel, ky, kx);
-                sums[index] += rest;
-                for layer in 0..layers {
-                    let piece = rest.clamp(-128, 127);
-                    rest -= piece;
-                    let row = ((block * width + kx) * groups + ky / 4) * layers + layer;
-                    packed[((row * 4 + vector) * lanes + lane) * 4 + ky % 4] = piece as i8;
+        // The bytes, four in a word, then the sums.
+        let (words, columns) = (blocks * width * groups * layers * 4 * lanes, blocks * 4 * lanes);
+        let form =
+            format_args!("{layers} layers of byte channels, few of them twice, for vectors of {lanes}");
+        let packed = packing.block(form, words + columns, |packed: &mut [i32]| {
+            let (bytes, sums) = packed.split_at_mut(words);
+            let bytes: &mut [i8] = bytemuck::cast_slice_mut(bytes);
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let (block, vector, lane) = (index / (4 * lanes), index / lanes % 4, index % lanes);
+                let (first, mut channel) = (block * 4 * lanes, channel_of(vector, lane));
+                if in_pairs(lanes, channels - first) {
+                    channel %= 2 * lanes;
+                }
+                channel += first;
+                if channel >= channels {
+                    continue;
+                }
+                for (ky, kx) in (0..height * width).map(|t| (t / width, t % width)) {
+                    let mut rest = centred(channel, ky, kx);
+                    *sum += rest;
+                    for layer in 0..layers {
+                        let piece = rest.clamp(-128, 127);
+                        rest -= piece;
+                        let row = ((block * width + kx) * groups + ky / 4) * layers + layer;
+                        bytes[((row * 4 + vector) * lanes + lane) * 4 + ky % 4] = piece as i8;
+                    }
                 }
             }
-        }
-        QuantizedDepthwise { parameters: *parameters, level, weights: packed, sums, layers }
+        });
+        let (weights, sums) = (packed.part(0..words), packed.part(words..words + columns));
+        QuantizedDepthwise { parameters: *parameters, level, weights, sums, layers }
     }
 
     /// Bytes of scratch memory that each part needs.
     pub fn scratch_len(&self, geometry: &Geometry) -> usize {
         let lines = self.chunk_lines(geometry).min(geometry.output[0]);
-        if lines == 0 { 0 } else { self.band(geometry, 0, lines).len(self.parameters.input_channels) }
+        let band =
+            if lines == 0 { 0 } else { self.band(geometry, 0, lines).len(self.parameters.input_channels) };
+        if self.slides() { band.max(geometry.input[1] * geometry.input_stride) } else { band }
     }
 
     /// Convolves `x`, whose bytes are `signed` or not and stand for zero at `zero_point`. A row of the
@@ -118,6 +145,29 @@ impl QuantizedDepthwise {
         let empty = input[0] * input[1] == 0;
         assert!(input_stride >= channels && (empty || x.len() >= needed), "image in {} bytes", x.len());
         assert!(scratch.len() >= self.scratch_len(geometry), "{} bytes of scratch", scratch.len());
+        if let Output::Bytes(output) = *output
+            && self.slides()
+            && let Some(bytes) = SmallBytes::of(&output, &output.multiplier[..channels])
+        {
+            let border = &mut scratch[..input[1] * input_stride];
+            border.fill(zero_point as u8);
+            let (lines, blocks, first_row) = ((0, 0), (0, 0), 0);
+            let (depthwise, image) = (self, x);
+            let slide = Slide {
+                depthwise,
+                geometry,
+                image,
+                border,
+                signed,
+                zero_point,
+                output,
+                bytes,
+                first_row,
+                lines,
+                blocks,
+            };
+            return self.slide(slide, part);
+        }
         let lines = part.range(batch * height);
         let mut line = lines.start;
         while line < lines.end {
@@ -149,6 +199,29 @@ impl QuantizedDepthwise {
                 }
                 output => self.level.run(AnyTask { lines, output, stride: output_stride }),
             }
+            line += count;
+        }
+    }
+
+    /// Computes a part of all images, which `slide` begins with.
+    fn slide(&self, slide: Slide<'_>, part: Part) {
+        let Geometry { batch, input, output: [height, _], input_stride, .. } = *slide.geometry;
+        let (all, count) = (batch * height, self.parameters.input_channels.div_ceil(4 * self.level.lanes()));
+        let few_lines = all < 4 * part.count && all < count;
+        let (lines, blocks) =
+            if few_lines { (0..all, part.range(count)) } else { (part.range(all), 0..count) };
+        let mut line = lines.start;
+        while line < lines.end {
+            let (index, first) = (line / height, line % height);
+            let count = (height - first).min(lines.end - line);
+            let start = (index * input[0] * input[1] * input_stride).min(slide.image.len());
+            self.level.run(Slide {
+                image: &slide.image[start..],
+                first_row: index * height * slide.geometry.output[1],
+                lines: (first, first + count),
+                blocks: (blocks.start, blocks.end),
+                ..slide
+            });
             line += count;
         }
     }
@@ -557,7 +630,8 @@ mod tests {
                 (true, false) => general::convolution(p, g, signed_x, x_zero, &w, &w_zero, c, whole),
                 (true, true) => general::convolution(p, g, signed_x, x_zero, signed_w, &w_zero, c, whole),
             }
-            let depthwise = QuantizedDepthwise::new(level, &parameters, &w, w_signed, &w_zero);
+            let depthwise =
+                QuantizedDepthwise::new(level, &parameters, &w, w_signed, &w_zero, &Packing::default());
             let mut scratch = vec![0xaa; depthwise.scratch_len(&geometry)];
             check_outputs(&sums, channels, x_signed, |output, part| {
                 depthwise.run(&geometry, &x, x_signed, x_zero, output, &mut scratch, part);

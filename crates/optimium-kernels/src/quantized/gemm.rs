@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use super::output::{Output, Rows, Store, StoreBytes, StoreF32, StoreI32, lanes};
+use super::finish::{Buffered, Columns, DirectBytes, DirectFloats, Finish, Sums};
+use super::output::{Output, Rows};
 use super::packed::{Layout, PackedMatrix};
-use super::tile::{MAX_ROWS, Runs, Sums, row_sum, rows_of, tile};
+use super::tile::{Grid, Runs, Strip, most_rows, rows_of, tile};
 use crate::Part;
 
 /// The left operand of a product: `m` rows of bytes.
@@ -80,44 +81,12 @@ pub(super) fn flip(signed: bool) -> i32 {
 }
 
 /// The rows and the panels of a part: rows are shared out where there are tiles enough for all.
-fn share(level: Level, m: usize, b: &PackedMatrix, part: Part) -> (Range<usize>, Range<usize>) {
-    let tile = rows_of(level, b.layout.vectors);
-    if m.div_ceil(tile) >= 4 * part.count || m.div_ceil(tile) >= b.panels() {
-        (part.range_of_granules(m, tile), 0..b.panels())
+pub(super) fn share(level: Level, m: usize, b: &PackedMatrix, part: Part) -> (Range<usize>, Range<usize>) {
+    let tiles = m.div_ceil(rows_of(level, b.layout.vectors));
+    if tiles >= 4 * part.count || tiles >= b.panels() {
+        (part.range(m), 0..b.panels())
     } else {
         (0..m, part.range(b.panels()))
-    }
-}
-
-/// Where the rows of a product lie: those of an image, line by line.
-#[derive(Clone, Copy)]
-pub(super) struct Grid {
-    pub(super) base: *const u8,
-    /// Rows of the product in a line.
-    pub(super) width: usize,
-    /// Bytes from one line to the next.
-    pub(super) line_step: usize,
-    /// Bytes from one row of the product to the next.
-    pub(super) pixel_step: usize,
-}
-
-impl Grid {
-    /// The addresses of rows `first..first + rows.len()`.
-    ///
-    /// # Safety
-    /// These rows exist.
-    #[inline(always)]
-    unsafe fn fill(self, first: usize, rows: &mut [*const u8]) {
-        let (mut y, mut x) =
-            if first < self.width { (0, first) } else { (first / self.width, first % self.width) };
-        for row in rows {
-            if x == self.width {
-                (y, x) = (y + 1, 0);
-            }
-            // SAFETY: the caller's promise.
-            *row = unsafe { self.base.add(y * self.line_step + x * self.pixel_step) };
-            x += 1;
-        }
     }
 }
 
@@ -152,199 +121,118 @@ impl Product<'_> {
     pub(super) unsafe fn run(self, level: Level, output: &Output<'_>, stride: usize) {
         let layout = self.matrix.layout;
         assert!(layout == Layout::of(level), "weights packed as {layout:?} do not fit {level}");
-        level.run(ProductTask { product: self, output: *output, stride });
+        let product = &self;
+        if let Some(finish) = DirectBytes::of(product, output, stride) {
+            return level.run(ProductTask { product, finish });
+        }
+        if let Some(finish) = DirectFloats::of(product, output, stride) {
+            return level.run(ProductTask { product, finish });
+        }
+        let mut sums = Sums::new();
+        let finish = Buffered { product, output: *output, stride, sums: &raw mut sums };
+        level.run(ProductTask { product, finish });
     }
 }
 
-struct ProductTask<'a> {
-    product: Product<'a>,
-    output: Output<'a>,
-    stride: usize,
+struct ProductTask<'a, F> {
+    product: &'a Product<'a>,
+    finish: F,
 }
 
-impl SimdTask for ProductTask<'_> {
+impl<F: Finish> SimdTask for ProductTask<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         // SAFETY: `Product::run` passes on its caller's promises.
-        unsafe { compute(simd, &self.product, self.output, self.stride) }
+        unsafe { blocks(simd, self.product, self.finish) }
     }
 }
 
-/// Computes a product tile by tile; a panel stays in the cache while the rows pass.
+/// Bytes of weights that stay in the cache of a core while rows pass.
+const CACHED_WEIGHTS: usize = 256 * 1024;
+
+/// Bytes of rows that stay in the nearest cache while panels pass.
+const CACHED_ROWS: usize = 12 * 1024;
+
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Rows of a block are a multiple of those of every tile.
+const BLOCK_ROWS: usize = 48;
+
+/// Computes a product block of rows by block of rows, so that what is read and written again stays near.
 ///
 /// # Safety
-/// As [`Product::run`].
+/// As [`Product::run`], and what the finish demands.
 #[inline(always)]
-unsafe fn compute<S: Simd>(simd: S, product: &Product<'_>, output: Output<'_>, stride: usize) {
+unsafe fn blocks<S: Simd, F: Finish>(simd: S, product: &Product<'_>, finish: F) {
     let Product { matrix, rows, panels, .. } = product;
-    let mut sums = Sums::new();
-    let mut addresses = [std::ptr::null(); MAX_ROWS];
-    for index in panels.clone() {
-        let (vectors, panel) = matrix.panel(index);
-        let strips = rows.len().div_ceil(rows_of(S::LEVEL, vectors));
-        for strip in 0..strips {
-            let strip = Part { index: strip, count: strips }.range(rows.len());
-            let first = rows.start + strip.start;
-            let addresses = &mut addresses[..strip.len()];
-            // SAFETY: the caller's promise; the strip has no more rows than a tile of this width.
+    let block = if matrix.bytes() > CACHED_WEIGHTS {
+        rows.len()
+    } else {
+        (CACHED_ROWS / matrix.k().max(matrix.n).max(1)).max(BLOCK_ROWS) / BLOCK_ROWS * BLOCK_ROWS
+    };
+    let mut start = rows.start;
+    while start < rows.end {
+        // What is left over goes with the last block.
+        let end = if rows.end - start < 2 * block { rows.end } else { start + block };
+        for index in panels.clone() {
+            // SAFETY: the caller's promise.
             unsafe {
-                product.grid.fill(first, addresses);
-                tile(simd, addresses, product.runs, vectors, panel.as_ptr(), &mut sums);
-                let tile = TileSums { sums: &sums, addresses, first, panel: index, vectors };
-                match output {
-                    Output::I32(c) => finish_any(simd, product, StoreI32 { c, stride }, tile),
-                    Output::F32(output) => finish_any(simd, product, StoreF32 { output, stride }, tile),
-                    Output::Bytes(output) => finish_any(simd, product, StoreBytes { output, stride }, tile),
+                match matrix.panel(index).0 {
+                    1 => strips::<S, F, 1>(simd, product, finish, start..end, index),
+                    2 => strips::<S, F, 2>(simd, product, finish, start..end, index),
+                    // Panels that a level does not have are not compiled.
+                    vectors if const { Layout::vectors_of(S::LEVEL) > 2 } => match vectors {
+                        3 => strips::<S, F, 3>(simd, product, finish, start..end, index),
+                        _ => strips::<S, F, 4>(simd, product, finish, start..end, index),
+                    },
+                    vectors => unreachable!("a panel of {vectors} vectors"),
                 }
             }
         }
+        start = end;
     }
 }
 
-/// A tile that has been computed.
-#[derive(Clone, Copy)]
-struct TileSums<'a> {
-    sums: &'a Sums,
-    /// Where its rows were read.
-    addresses: &'a [*const u8],
-    /// Its first row in the grid.
-    first: usize,
-    panel: usize,
-    /// Vectors of the panel.
-    vectors: usize,
-}
-
-/// Takes the zero points out of the sums of a tile and stores them.
+/// The products of some rows and a panel of `V` vectors, tile by tile.
 ///
 /// # Safety
-/// As [`finish`].
+/// As [`blocks`].
 #[inline(always)]
-unsafe fn finish_any<S: Simd, T: Store>(simd: S, product: &Product<'_>, store: T, tile: TileSums<'_>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match tile.vectors {
-            1 => finish::<S, T, 1>(simd, product, store, tile),
-            2 => finish::<S, T, 2>(simd, product, store, tile),
-            _ => finish::<S, T, 4>(simd, product, store, tile),
-        }
-    }
-}
-
-/// Takes the zero points out of the sums of a tile of up to `V` vectors and stores them.
-///
-/// # Safety
-/// As [`Product::run`], for the rows from `first` on and the columns of the panel.
-#[inline(always)]
-unsafe fn finish<S: Simd, T: Store, const V: usize>(
+unsafe fn strips<S: Simd, F: Finish, const V: usize>(
     simd: S,
     product: &Product<'_>,
-    store: T,
-    tile: TileSums<'_>,
+    finish: F,
+    rows: Range<usize>,
+    index: usize,
 ) {
-    let TileSums { sums, addresses, first, panel, vectors } = tile;
     let matrix = product.matrix;
-    let shift = if product.signed { 128 } else { 0 };
-    let first_row = product.first_row + first;
-    let start = panel * matrix.layout.columns();
-    let n = (vectors * S::LANES).min(matrix.n - start);
-    let column = product.column + start;
-    // SAFETY: the caller's promise; vectors without columns load nothing.
+    let start = index * matrix.layout.columns();
+    let n = (V * S::LANES).min(matrix.n - start);
+    // SAFETY: the caller's promise.
     unsafe {
-        let of: [T::Column<S>; V] = std::array::from_fn(
-            #[inline(always)]
-            |v| store.column(simd, column + v * S::LANES, lanes::<S>(n, v)),
-        );
-        let bias: [S::I32; V] = std::array::from_fn(
-            #[inline(always)]
-            |v| store.bias(simd, column + v * S::LANES, lanes::<S>(n, v)),
-        );
-        let weight_sums = load_columns(simd, &matrix.sums, start, n);
-        match (product.zero_point, &matrix.zero_points) {
-            (Rows::Same(z), None) => {
-                let base = take_out(simd, bias, z + shift, weight_sums);
-                for i in 0..addresses.len() {
-                    let sums = row_sums(simd, sums, i * vectors, base);
-                    store.store_vectors(simd, of, first_row + i, column, n, sums);
-                }
-            }
-            (zero_point, weight_zero_points) => {
-                let y = match weight_zero_points {
-                    Some(zero_points) => load_columns(simd, zero_points, start, n),
-                    None => [simd.splat_i32(0); V],
-                };
-                for (i, &address) in addresses.iter().enumerate() {
-                    let base = take_out(simd, bias, zero_point.get(first_row + i) + shift, weight_sums);
-                    let mut sums = row_sums(simd, sums, i * vectors, base);
-                    if weight_zero_points.is_some() {
-                        let total = row_sum(address, product.runs, matrix.run);
-                        sums = take_out(simd, sums, total, y);
-                    }
-                    store.store_vectors(simd, of, first_row + i, column, n, sums);
-                }
-            }
+        let of = finish.panel::<S, V>(simd, Columns { start, n });
+        let weights = matrix.panel(index).1;
+        let panel = weights.as_ptr();
+        // The next panel lies behind this one, and is brought nearer where it may be far.
+        let mut ahead = panel.wrapping_add(weights.len());
+        let mut left = if matrix.bytes() > CACHED_WEIGHTS { weights.len() } else { 0 };
+        let count = rows.len().div_ceil(most_rows::<S, F, V>());
+        let (each, longer) = (rows.len() / count, rows.len() % count);
+        let mut walk = product.grid.walk(rows.start);
+        let mut first = rows.start;
+        for i in 0..count {
+            let count = each + usize::from(i < longer);
+            let ahead_step = if left > 0 { CACHE_LINE } else { 0 };
+            let strip = Strip { walk, first, count, runs: product.runs, panel, ahead, ahead_step };
+            tile(simd, strip, finish, &of);
+            walk.skip(count);
+            first += count;
+            let asked = weights.len() / (4 * V * S::LANES) * ahead_step;
+            (ahead, left) = (ahead.wrapping_add(asked), left.saturating_sub(asked));
         }
     }
-}
-
-/// `sums - factor · of`
-#[inline(always)]
-fn take_out<S: Simd, const V: usize>(
-    simd: S,
-    sums: [S::I32; V],
-    factor: i32,
-    of: [S::I32; V],
-) -> [S::I32; V] {
-    let factor = simd.splat_i32(factor);
-    each(
-        #[inline(always)]
-        |v| simd.sub_i32(sums[v], simd.mul_i32(factor, of[v])),
-    )
-}
-
-/// `base` and the sums of a tile's row, of which `first` is the first vector.
-///
-/// # Safety
-/// The row is one of the tile.
-#[inline(always)]
-unsafe fn row_sums<S: Simd, const V: usize>(
-    simd: S,
-    sums: &Sums,
-    first: usize,
-    base: [S::I32; V],
-) -> [S::I32; V] {
-    // SAFETY: the caller's promise; behind the last row there is room for three vectors.
-    each(
-        #[inline(always)]
-        |v| unsafe { simd.add_i32(simd.load_i32(sums.0.as_ptr().add((first + v) * S::LANES)), base[v]) },
-    )
-}
-
-/// `f(v)` for each vector of a panel.
-#[inline(always)]
-fn each<T, const V: usize>(f: impl FnMut(usize) -> T) -> [T; V] {
-    std::array::from_fn(f)
-}
-
-/// The values of `n` columns from `start` on, as `V` vectors.
-///
-/// # Safety
-/// `values` has these columns.
-#[inline(always)]
-unsafe fn load_columns<S: Simd, const V: usize>(
-    simd: S,
-    values: &[i32],
-    start: usize,
-    n: usize,
-) -> [S::I32; V] {
-    // SAFETY: the caller's promise; vectors without columns load nothing.
-    each(
-        #[inline(always)]
-        |v| unsafe {
-            let p = values.as_ptr().wrapping_add(start + v * S::LANES);
-            simd.load_i32_masked(p, simd.first(lanes::<S>(n, v)))
-        },
-    )
 }
 
 #[cfg(test)]
@@ -392,7 +280,7 @@ mod tests {
             signed: b_signed,
             zero_point: &b_zero,
         };
-        Case { b: PackedMatrix::new(level, &weights), a, a_signed, a_zero, sums }
+        Case { b: PackedMatrix::new(level, &weights, &crate::Packing::default()), a, a_signed, a_zero, sums }
     }
 
     fn activations(case: &Case, k: usize) -> Activations<'_> {

@@ -33,6 +33,15 @@ pub trait QuantizedElement: Copy + Send + Sync + 'static {
         // SAFETY: a vector has at most sixteen lanes.
         unsafe { simd.load_i32(lanes.as_ptr()) }
     }
+    /// Stores four vectors of values that may lie outside the bounds, saturated; gives false where it cannot.
+    ///
+    /// # Safety
+    /// `4 * LANES` elements are writable at `p`.
+    #[inline(always)]
+    unsafe fn store_saturated<S: Simd>(simd: S, p: *mut Self, v: [S::I32; 4]) -> bool {
+        let _ = (simd, p, v);
+        false
+    }
     /// Stores `n` values, which lie within the bounds.
     ///
     /// # Safety
@@ -66,6 +75,12 @@ impl QuantizedElement for u8 {
         unsafe { simd.load_u8(p, n) }
     }
     #[inline(always)]
+    unsafe fn store_saturated<S: Simd>(simd: S, p: *mut u8, v: [S::I32; 4]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_bytes(p.cast(), simd.order_packed(simd.pack_u8(v)), 4 * S::LANES) };
+        true
+    }
+    #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, p: *mut u8, v: S::I32, n: usize) {
         // SAFETY: the caller's promise.
         unsafe { simd.store_u8(p, v, n) }
@@ -87,6 +102,12 @@ impl QuantizedElement for i8 {
     unsafe fn load<S: Simd>(simd: S, p: *const i8, n: usize) -> S::I32 {
         // SAFETY: the caller's promise.
         unsafe { simd.load_i8(p, n) }
+    }
+    #[inline(always)]
+    unsafe fn store_saturated<S: Simd>(simd: S, p: *mut i8, v: [S::I32; 4]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_bytes(p.cast(), simd.order_packed(simd.pack_i8(v)), 4 * S::LANES) };
+        true
     }
     #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, p: *mut i8, v: S::I32, n: usize) {
@@ -243,8 +264,17 @@ impl<T: QuantizedElement> SimdTask for Quantize<'_, T> {
         let mut start = range.start;
         while start < range.end {
             let (channel, length, each) = self.channels.stretch(start, range.end);
+            let reciprocal = if each { None } else { self.reciprocal(channel) };
             let mut i = 0;
             while i < length {
+                if let Some(reciprocal) = reciprocal
+                    && length - i >= 4 * S::LANES
+                    // SAFETY: the stretch lies in the tensor, and the range is this part's.
+                    && unsafe { self.by_reciprocal(simd, start + i, channel, reciprocal) }
+                {
+                    i += 4 * S::LANES;
+                    continue;
+                }
                 let n = S::LANES.min(length - i);
                 let first = if each { channel + i } else { channel };
                 // SAFETY: the stretch lies in the tensor, its channels exist, and the range is this part's.
@@ -260,6 +290,43 @@ impl<T: QuantizedElement> SimdTask for Quantize<'_, T> {
             }
             start += length;
         }
+    }
+}
+
+impl<T: QuantizedElement> Quantize<'_, T> {
+    /// The reciprocal of a scale, where it tells of most elements what the quotient rounds to.
+    fn reciprocal(&self, channel: usize) -> Option<f32> {
+        let scale = self.scale[channel];
+        let zero = self.zero_point.get(channel).copied().unwrap_or(0);
+        let usable = T::HIGH <= 255 && (T::LOW..=T::HIGH).contains(&zero);
+        (usable && scale.is_normal() && scale.recip().is_normal()).then(|| scale.recip())
+    }
+
+    /// Quantizes four vectors from element `start` on; false where it cannot tell what an element rounds to.
+    ///
+    /// # Safety
+    /// The elements exist, and are this part's.
+    #[inline(always)]
+    unsafe fn by_reciprocal<S: Simd>(&self, simd: S, start: usize, channel: usize, reciprocal: f32) -> bool {
+        // Far beyond what any byte stands for; products up to it are less than a thousandth away from the quotient.
+        let bound = 1000.0;
+        let zero = simd.splat_i32(self.zero_point.get(channel).copied().unwrap_or(0));
+        let mut bytes = [zero; 4];
+        let mut farthest = simd.splat(0.0);
+        for (v, bytes) in bytes.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let x = unsafe { simd.load(self.x.as_ptr().add(start + v * S::LANES)) };
+            let product = simd.mul(x, simd.splat(reciprocal));
+            let product = simd.min(simd.max(product, simd.splat(-bound)), simd.splat(bound));
+            let rounded = simd.round_to_i32(product);
+            *bytes = simd.add_i32(rounded, zero);
+            farthest = simd.max(farthest, simd.abs(simd.sub(product, simd.to_f32(rounded))));
+        }
+        if simd.any(simd.lt(simd.splat(0.499), farthest)) {
+            return false;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { T::store_saturated(simd, self.y.as_mut_ptr().add(start), bytes) }
     }
 }
 
@@ -573,6 +640,28 @@ mod tests {
             check::<u16>(zero_points);
             check::<i16>(zero_points);
         }
+    }
+
+    #[test]
+    fn quotients_near_ties_round_as_they_do_when_divided() {
+        each_case(Level::available(), |&level| {
+            for scale in [0.1f32, 0.007_843_137, 1.0 / 3.0, 1.7e-5, 2.5] {
+                let near = |i: i32, ulps: i32| {
+                    let tie = (i as f32 + 0.5) * scale;
+                    f32::from_bits(tie.to_bits().wrapping_add_signed(ulps))
+                };
+                let x: Vec<f32> = (-300..300).flat_map(|i| (-3..=3).map(move |ulps| near(i, ulps))).collect();
+                let one = |x: &f32| ((x / scale).round_ties_even() + 3.0).clamp(0.0, 255.0) as u8;
+                let expected: Vec<u8> = x.iter().map(one).collect();
+                let mut actual = vec![0u8; x.len()];
+                let y = SharedSlice::new(&mut actual);
+                quantize_linear(level, &x, Channels::per_tensor(x.len()), &[scale], &[3], y, Part::WHOLE);
+                if let Some(i) = (0..x.len()).find(|&i| actual[i] != expected[i]) {
+                    return Err(format!("{} / {scale} gives {} instead of {}", x[i], actual[i], expected[i]));
+                }
+            }
+            Ok(())
+        });
     }
 
     #[test]

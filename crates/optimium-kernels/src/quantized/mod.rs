@@ -16,6 +16,7 @@ mod add;
 mod band;
 mod conv;
 mod depthwise;
+mod finish;
 mod gemm;
 pub mod general;
 mod linear;

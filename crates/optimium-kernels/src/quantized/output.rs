@@ -385,3 +385,51 @@ pub(super) fn to_byte_values<S: Simd>(
     let bounded = simd.min(simd.max(value, low), high);
     simd.add_i32(simd.round_to_i32(bounded), simd.splat_i32(zero_point))
 }
+
+/// Bytes of sums that are so small, once scaled, that no conversion can overflow: the same bytes as those of
+/// [`to_byte_values`], which bounds them while they are floats.
+#[derive(Clone, Copy)]
+pub(super) struct SmallBytes {
+    signed: bool,
+    zero_point: i32,
+    /// Where the type's own bounds do not do.
+    bounds: Option<(i32, i32)>,
+}
+
+impl SmallBytes {
+    /// For columns of those factors; none where there is a residual, or a scaled sum might overflow.
+    pub(super) fn of(output: &Requantize<'_>, multiplier: &[f32]) -> Option<SmallBytes> {
+        let small = output.residual.is_none()
+            && multiplier.iter().fold(true, |small, factor| small & (factor.abs() <= 0.5));
+        small.then(|| SmallBytes::bounded(output.signed, output.zero_point, output.low, output.high))
+    }
+
+    /// Bytes of a type and a zero point, from `low` to `high`.
+    pub(super) fn bounded(signed: bool, zero_point: i32, low: i32, high: i32) -> SmallBytes {
+        let bounds = if (low, high) == super::limits(signed) { None } else { Some((low, high)) };
+        SmallBytes { signed, zero_point, bounds }
+    }
+
+    /// What [`pack`](SmallBytes::pack) makes the byte for `sum · multiplier` of.
+    #[inline(always)]
+    pub(super) fn value<S: Simd>(self, simd: S, sum: S::I32, multiplier: S::F32) -> S::I32 {
+        self.rounded(simd, simd.mul(simd.to_f32(sum), multiplier))
+    }
+
+    /// What [`pack`](SmallBytes::pack) makes the byte for `value` steps of.
+    #[inline(always)]
+    pub(super) fn rounded<S: Simd>(self, simd: S, value: S::F32) -> S::I32 {
+        simd.add_i32(simd.round_to_i32(value), simd.splat_i32(self.zero_point))
+    }
+
+    /// The bytes, in the order of [`Simd::pack_u8`].
+    #[inline(always)]
+    pub(super) fn pack<S: Simd>(self, simd: S, mut values: [S::I32; 4]) -> S::I32 {
+        if let Some((low, high)) = self.bounds {
+            for value in &mut values {
+                *value = simd.min_i32(simd.max_i32(*value, simd.splat_i32(low)), simd.splat_i32(high));
+            }
+        }
+        if self.signed { simd.pack_i8(values) } else { simd.pack_u8(values) }
+    }
+}

@@ -2,7 +2,7 @@
 
 use optimium_simd::Level;
 
-use crate::AlignedVec;
+use crate::{Packed, Packing};
 
 /// The register tile that weights are packed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,12 @@ pub struct Layout {
 impl Layout {
     /// The layout that the kernels of `level` read.
     pub fn of(level: Level) -> Layout {
-        Layout { lanes: level.lanes(), vectors: if level == Level::Avx512Vnni { 4 } else { 2 } }
+        Layout { lanes: level.lanes(), vectors: Layout::vectors_of(level) }
+    }
+
+    /// Vectors of a full panel of that level.
+    pub(super) const fn vectors_of(level: Level) -> usize {
+        if matches!(level, Level::Avx512Vnni) { 4 } else { 2 }
     }
 
     /// Columns of a full panel.
@@ -54,19 +59,19 @@ pub struct PackedMatrix {
     pub(super) n: usize,
     pub(super) runs: usize,
     pub(super) run: usize,
-    data: AlignedVec<i8>,
+    data: Packed<i8>,
     /// `Σ b - K·y` for each column, filled to whole vectors.
-    pub(super) sums: AlignedVec<i32>,
+    pub(super) sums: Packed<i32>,
     /// `y` for each column, filled to whole vectors; none where all are zero.
-    pub(super) zero_points: Option<AlignedVec<i32>>,
+    pub(super) zero_points: Option<Packed<i32>>,
 }
 
 impl PackedMatrix {
-    /// Packs `weights` for `level`.
+    /// Packs `weights` for `level`, where `packing` says.
     ///
     /// # Panics
     /// Where the data is shorter than the sizes say, or the zero points are neither 0, 1 nor `n`.
-    pub fn new(level: Level, weights: &Weights<'_>) -> PackedMatrix {
+    pub fn new(level: Level, weights: &Weights<'_>, packing: &Packing) -> PackedMatrix {
         let Weights { data, k, n, row_stride, column_stride, signed, zero_point } = *weights;
         if k > 0 && n > 0 {
             let last = (k - 1) * row_stride + (n - 1) * column_stride;
@@ -80,46 +85,61 @@ impl PackedMatrix {
             [one] => one - shift,
             many => many[column] - shift,
         };
-        Self::pack(level, 1, k, n, zero, |_, row, column| {
-            (data[row * row_stride + column * column_stride] ^ flip) as i8
-        })
+        let value =
+            |_, row: usize, column: usize| (data[row * row_stride + column * column_stride] ^ flip) as i8;
+        Self::pack(level, [1, k, n], zero, value, packing)
     }
 
-    /// Packs `runs · run` rows; `value(run, row of the run, column)` is in the signed domain, as is the
+    /// Packs `runs · run` rows of `n` columns; `value(run, row of the run, column)` is in the signed domain, as is the
     /// zero point of each column.
     pub(super) fn pack(
         level: Level,
-        runs: usize,
-        run: usize,
-        n: usize,
+        [runs, run, n]: [usize; 3],
         zero: impl Fn(usize) -> i32,
         value: impl Fn(usize, usize, usize) -> i8,
+        packing: &Packing,
     ) -> PackedMatrix {
         let layout = Layout::of(level);
         let padded = n.next_multiple_of(layout.lanes);
         let groups = runs * run.div_ceil(4);
-        let mut data = AlignedVec::zeroed(groups * 4 * padded);
-        let mut sums = AlignedVec::zeroed(padded);
-        let mut zero_points = AlignedVec::zeroed(padded);
-        for column in 0..n {
-            let first = column / layout.columns() * layout.columns();
-            let width = layout.columns().min(padded - first);
-            let panel = &mut data[groups * 4 * first..];
-            let mut sum = 0i32;
-            for r in 0..runs {
-                for i in 0..run {
-                    let x = value(r, i, column);
-                    let group = r * run.div_ceil(4) + i / 4;
-                    panel[(group * width + column - first) * 4 + i % 4] = x;
-                    sum = sum.wrapping_add(i32::from(x));
+        let form = format_args!(
+            "{runs} runs of {run} bytes by {n} in panels of {}x{}",
+            layout.vectors, layout.lanes
+        );
+        // The bytes, four in a word, then the sums, then the zero points.
+        let words = groups * padded;
+        let block = packing.block(form, words + 2 * padded, |block: &mut [i32]| {
+            let (data, columns) = block.split_at_mut(words);
+            let (sums, zero_points) = columns.split_at_mut(padded);
+            let data: &mut [i8] = bytemuck::cast_slice_mut(data);
+            for column in 0..n {
+                let first = column / layout.columns() * layout.columns();
+                let width = layout.columns().min(padded - first);
+                let panel = &mut data[groups * 4 * first..];
+                let mut sum = 0i32;
+                for r in 0..runs {
+                    for i in 0..run {
+                        let x = value(r, i, column);
+                        let group = r * run.div_ceil(4) + i / 4;
+                        panel[(group * width + column - first) * 4 + i % 4] = x;
+                        sum = sum.wrapping_add(i32::from(x));
+                    }
                 }
+                let y = zero(column);
+                zero_points[column] = y;
+                sums[column] = sum.wrapping_sub(y.wrapping_mul((runs * run) as i32));
             }
-            let y = zero(column);
-            zero_points[column] = y;
-            sums[column] = sum.wrapping_sub(y.wrapping_mul((runs * run) as i32));
+        });
+        let has_zero_points = (0..n).any(|column| zero(column) != 0);
+        PackedMatrix {
+            layout,
+            n,
+            runs,
+            run,
+            data: block.part(0..words),
+            sums: block.part(words..words + padded),
+            zero_points: has_zero_points.then(|| block.part(words + padded..words + 2 * padded)),
         }
-        let zero_points = zero_points.iter().any(|&y| y != 0).then_some(zero_points);
-        PackedMatrix { layout, n, runs, run, data, sums, zero_points }
     }
 
     /// Rows.
@@ -130,6 +150,11 @@ impl PackedMatrix {
     /// Columns.
     pub fn n(&self) -> usize {
         self.n
+    }
+
+    /// Bytes of the packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.len()
     }
 
     /// Number of panels.

@@ -2,19 +2,7 @@
 
 use optimium_simd::{Level, Simd};
 
-/// Accumulators that a tile may have, in lanes of the widest vectors, and three vectors beyond, because the
-/// sums of a row are read as four vectors.
-const CAPACITY: usize = 27 * 16;
-
-/// The sums of one tile, row by row.
-#[repr(align(64))]
-pub(super) struct Sums(pub(super) [i32; CAPACITY]);
-
-impl Sums {
-    pub(super) fn new() -> Sums {
-        Sums([0; CAPACITY])
-    }
-}
+use super::finish::Finish;
 
 /// How a row of activations is made of runs of bytes: `outer × inner` of them, at steps from its start.
 #[derive(Clone, Copy)]
@@ -46,79 +34,142 @@ pub(super) const fn rows_of(level: Level, vectors: usize) -> usize {
     }
 }
 
-/// Most rows of any tile.
-pub(super) const MAX_ROWS: usize = 12;
+/// Where the rows of a product lie: those of an image, line by line.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub(super) base: *const u8,
+    /// Rows of the product in a line.
+    pub(super) width: usize,
+    /// Bytes from one line to the next.
+    pub(super) line_step: usize,
+    /// Bytes from one row of the product to the next.
+    pub(super) pixel_step: usize,
+}
 
-/// Computes the sums of `rows.len()` rows, no more than [`rows_of`] says.
-///
-/// # Safety
-/// The runs of all rows are readable, and `panel` holds their groups by `vectors` vectors.
-#[inline(always)]
-pub(super) unsafe fn tile<S: Simd>(
-    simd: S,
-    rows: &[*const u8],
-    runs: Runs,
-    vectors: usize,
-    panel: *const i8,
-    sums: &mut Sums,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match vectors {
-            1 if rows.len() > 8 => many::<S, 1>(simd, rows, runs, panel, sums),
-            1 => few::<S, 1>(simd, rows, runs, panel, sums),
-            2 if rows.len() > 8 => many::<S, 2>(simd, rows, runs, panel, sums),
-            2 => few::<S, 2>(simd, rows, runs, panel, sums),
-            3 => few::<S, 3>(simd, rows, runs, panel, sums),
-            _ => fewest::<S, 4>(simd, rows, runs, panel, sums),
+impl Grid {
+    /// Walks over the rows from `first` on.
+    pub(super) fn walk(self, first: usize) -> Walk {
+        let (y, x) = (first / self.width, first % self.width);
+        Walk { grid: self, line: self.base.wrapping_add(y * self.line_step), x }
+    }
+}
+
+/// The addresses of the rows of a grid, one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    grid: Grid,
+    line: *const u8,
+    x: usize,
+}
+
+impl Walk {
+    /// The address of the next row.
+    #[inline(always)]
+    fn step(&mut self) -> *const u8 {
+        if self.x == self.grid.width {
+            (self.line, self.x) = (self.line.wrapping_add(self.grid.line_step), 0);
+        }
+        self.x += 1;
+        self.line.wrapping_add((self.x - 1) * self.grid.pixel_step)
+    }
+
+    /// Goes `n` rows further.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, n: usize) {
+        self.x += n;
+        while self.x > self.grid.width {
+            (self.line, self.x) = (self.line.wrapping_add(self.grid.line_step), self.x - self.grid.width);
         }
     }
 }
 
-/// Up to 6 rows.
+/// Some rows of a product, and a panel of weights.
+#[derive(Clone, Copy)]
+pub(super) struct Strip {
+    /// At the first row.
+    pub(super) walk: Walk,
+    /// The first row, counted in the grid.
+    pub(super) first: usize,
+    /// Number of rows.
+    pub(super) count: usize,
+    pub(super) runs: Runs,
+    pub(super) panel: *const i8,
+    /// What is brought nearer meanwhile, a cache line for each group of the panel.
+    pub(super) ahead: *const i8,
+    /// Bytes from one such line to the next.
+    pub(super) ahead_step: usize,
+}
+
+/// The most rows of a tile: fewer variants where little would be gained by more.
+pub(super) const fn most_rows<S: Simd, F: Finish, const V: usize>() -> usize {
+    let rows = rows_of(S::LEVEL, V);
+    if rows < F::MOST_ROWS { rows } else { F::MOST_ROWS }
+}
+
+/// Computes the sums of a strip of no more than [`most_rows`], and finishes them.
 ///
 /// # Safety
-/// As [`tile`].
+/// The runs of all rows are readable, the panel holds their groups by `V` vectors, and what the finish demands.
 #[inline(always)]
-unsafe fn fewest<S: Simd, const V: usize>(
+pub(super) unsafe fn tile<S: Simd, F: Finish, const V: usize>(
     simd: S,
-    rows: &[*const u8],
-    runs: Runs,
-    panel: *const i8,
-    sums: &mut Sums,
+    strip: Strip,
+    finish: F,
+    of: &F::Panel<S, V>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match rows.len() {
-            1 => fixed::<S, 1, V>(simd, rows, runs, panel, sums),
-            2 => fixed::<S, 2, V>(simd, rows, runs, panel, sums),
-            3 => fixed::<S, 3, V>(simd, rows, runs, panel, sums),
-            4 => fixed::<S, 4, V>(simd, rows, runs, panel, sums),
-            5 => fixed::<S, 5, V>(simd, rows, runs, panel, sums),
-            6 => fixed::<S, 6, V>(simd, rows, runs, panel, sums),
-            n => unreachable!("a tile of {n} rows"),
+        match strip.count {
+            1 => fixed::<S, F, 1, V>(simd, strip, finish, of),
+            2 => fixed::<S, F, 2, V>(simd, strip, finish, of),
+            3 => fixed::<S, F, 3, V>(simd, strip, finish, of),
+            4 => fixed::<S, F, 4, V>(simd, strip, finish, of),
+            _ => {
+                // Tiles that are too tall for the registers are not compiled.
+                if const { most_rows::<S, F, V>() > 4 } {
+                    tall::<S, F, V>(simd, strip, finish, of);
+                }
+            }
         }
     }
 }
 
-/// Up to 8 rows.
+/// 5 to 12 rows.
 ///
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn few<S: Simd, const V: usize>(
-    simd: S,
-    rows: &[*const u8],
-    runs: Runs,
-    panel: *const i8,
-    sums: &mut Sums,
-) {
+unsafe fn tall<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match rows.len() {
-            7 => fixed::<S, 7, V>(simd, rows, runs, panel, sums),
-            8 => fixed::<S, 8, V>(simd, rows, runs, panel, sums),
-            _ => fewest::<S, V>(simd, rows, runs, panel, sums),
+        match strip.count {
+            5 => fixed::<S, F, 5, V>(simd, strip, finish, of),
+            6 => fixed::<S, F, 6, V>(simd, strip, finish, of),
+            _ => {
+                if const { most_rows::<S, F, V>() > 6 } {
+                    taller::<S, F, V>(simd, strip, finish, of);
+                }
+            }
+        }
+    }
+}
+
+/// 7 to 12 rows.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn taller<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match strip.count {
+            7 => fixed::<S, F, 7, V>(simd, strip, finish, of),
+            8 => fixed::<S, F, 8, V>(simd, strip, finish, of),
+            _ => {
+                if const { most_rows::<S, F, V>() > 8 } {
+                    tallest::<S, F, V>(simd, strip, finish, of);
+                }
+            }
         }
     }
 }
@@ -128,20 +179,14 @@ unsafe fn few<S: Simd, const V: usize>(
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn many<S: Simd, const V: usize>(
-    simd: S,
-    rows: &[*const u8],
-    runs: Runs,
-    panel: *const i8,
-    sums: &mut Sums,
-) {
+unsafe fn tallest<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match rows.len() {
-            9 => fixed::<S, 9, V>(simd, rows, runs, panel, sums),
-            10 => fixed::<S, 10, V>(simd, rows, runs, panel, sums),
-            11 => fixed::<S, 11, V>(simd, rows, runs, panel, sums),
-            12 => fixed::<S, 12, V>(simd, rows, runs, panel, sums),
+        match strip.count {
+            9 => fixed::<S, F, 9, V>(simd, strip, finish, of),
+            10 => fixed::<S, F, 10, V>(simd, strip, finish, of),
+            11 => fixed::<S, F, 11, V>(simd, strip, finish, of),
+            12 => fixed::<S, F, 12, V>(simd, strip, finish, of),
             n => unreachable!("a tile of {n} rows"),
         }
     }
@@ -150,18 +195,21 @@ unsafe fn many<S: Simd, const V: usize>(
 /// `R` rows by `V` vectors.
 ///
 /// # Safety
-/// As [`tile`], with `R` rows and `V` vectors.
+/// As [`tile`], with `R` rows.
 #[inline(always)]
-unsafe fn fixed<S: Simd, const R: usize, const V: usize>(
+unsafe fn fixed<S: Simd, F: Finish, const R: usize, const V: usize>(
     simd: S,
-    rows: &[*const u8],
-    runs: Runs,
-    panel: *const i8,
-    sums: &mut Sums,
+    strip: Strip,
+    finish: F,
+    of: &F::Panel<S, V>,
 ) {
-    let rows: &[*const u8; R] = rows.try_into().expect("as many rows as the tile has");
+    let Strip { mut walk, first, runs, panel, mut ahead, ahead_step, .. } = strip;
+    let mut rows = [std::ptr::null(); R];
+    for row in &mut rows {
+        *row = walk.step();
+    }
     let flip = simd.splat_i32(runs.flip);
-    let mut acc = [[simd.splat_i32(0); V]; R];
+    let mut acc = [F::start(simd, of); R];
     let mut b = panel.cast::<i32>();
     for outer in 0..runs.outer {
         for inner in 0..runs.inner {
@@ -169,6 +217,8 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(
             // SAFETY: the caller promises the runs of all rows and the panel's groups for each.
             unsafe {
                 for group in 0..runs.groups {
+                    simd.prefetch(ahead.cast());
+                    ahead = ahead.wrapping_add(ahead_step);
                     let w: [S::I32; V] = load_weights::<S, V>(simd, b);
                     b = b.add(V * S::LANES);
                     for i in 0..R {
@@ -193,10 +243,62 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(
             }
         }
     }
-    for (i, row) in acc.iter().enumerate() {
-        for (v, &sum) in row.iter().enumerate() {
-            // SAFETY: a tile has at most CAPACITY sums.
-            unsafe { simd.store_i32(sums.0.as_mut_ptr().add((i * V + v) * S::LANES), sum) }
+    // SAFETY: the caller's promise.
+    unsafe {
+        finish_rows(simd, finish, of, first, acc);
+        finish.tile(simd, of, first, &rows);
+    }
+}
+
+/// Finishes every row of a tile. A loop would not be unrolled, and then the sums would live in memory.
+///
+/// # Safety
+/// As [`Finish::row`], for all rows.
+#[inline(always)]
+unsafe fn finish_rows<S: Simd, F: Finish, const R: usize, const V: usize>(
+    simd: S,
+    finish: F,
+    of: &F::Panel<S, V>,
+    first: usize,
+    acc: [[S::I32; V]; R],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if const { R > 0 } {
+            finish.row(simd, of, first, 0, acc[0]);
+        }
+        if const { R > 1 } {
+            finish.row(simd, of, first, 1, acc[1]);
+        }
+        if const { R > 2 } {
+            finish.row(simd, of, first, 2, acc[2]);
+        }
+        if const { R > 3 } {
+            finish.row(simd, of, first, 3, acc[3]);
+        }
+        if const { R > 4 } {
+            finish.row(simd, of, first, 4, acc[4]);
+        }
+        if const { R > 5 } {
+            finish.row(simd, of, first, 5, acc[5]);
+        }
+        if const { R > 6 } {
+            finish.row(simd, of, first, 6, acc[6]);
+        }
+        if const { R > 7 } {
+            finish.row(simd, of, first, 7, acc[7]);
+        }
+        if const { R > 8 } {
+            finish.row(simd, of, first, 8, acc[8]);
+        }
+        if const { R > 9 } {
+            finish.row(simd, of, first, 9, acc[9]);
+        }
+        if const { R > 10 } {
+            finish.row(simd, of, first, 10, acc[10]);
+        }
+        if const { R > 11 } {
+            finish.row(simd, of, first, 11, acc[11]);
         }
     }
 }

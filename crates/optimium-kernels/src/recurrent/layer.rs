@@ -9,7 +9,7 @@ use super::parameters::{Cell, RecurrentParameters, RecurrentWeights};
 use super::step::{Stage, Step};
 use crate::epilogue::Epilogue;
 use crate::gemm::{PackedMatrix, Problem, gemm, pick};
-use crate::{Part, SharedSlice};
+use crate::{Packing, Part, SharedSlice};
 
 /// A recurrent layer.
 #[derive(Clone, Debug)]
@@ -62,11 +62,16 @@ pub struct Outputs<'a> {
 }
 
 impl Recurrent {
-    /// Packs the weights for `level`.
+    /// Packs the weights for `level`, where `packing` says.
     ///
     /// # Panics
     /// Where the lengths do not fit the parameters, or there are other than 0 or the right number of functions.
-    pub fn new(level: Level, parameters: &RecurrentParameters, weights: &RecurrentWeights<'_>) -> Recurrent {
+    pub fn new(
+        level: Level,
+        parameters: &RecurrentParameters,
+        weights: &RecurrentWeights<'_>,
+        packing: &Packing,
+    ) -> Recurrent {
         let count = parameters.directions.count();
         let rows = parameters.cell.gates() * parameters.hidden_size;
         let (inputs, hidden) = (parameters.input_size, parameters.hidden_size);
@@ -77,7 +82,8 @@ impl Recurrent {
         let functions = parameters.functions.len();
         let needed = count * parameters.cell.default_functions().len();
         assert!(functions == 0 || functions == needed, "{functions} functions instead of {needed}");
-        let directions = (0..count).map(|index| Direction::new(level, parameters, weights, index)).collect();
+        let direction = |index| Direction::new(level, parameters, weights, index, packing);
+        let directions = (0..count).map(direction).collect();
         Recurrent { parameters: parameters.clone(), level, directions }
     }
 
@@ -145,6 +151,7 @@ impl Direction {
         parameters: &RecurrentParameters,
         weights: &RecurrentWeights<'_>,
         index: usize,
+        packing: &Packing,
     ) -> Direction {
         let RecurrentParameters { cell, input_size, hidden_size: hidden, .. } = *parameters;
         let columns = cell.gates() * hidden;
@@ -152,7 +159,7 @@ impl Direction {
         let r = &weights.r[index * columns * hidden..][..columns * hidden];
         let pack = |m: usize, k: usize, rows: Range<usize>, data: &[f32]| {
             let layout = pick(level, &Problem { m, n: rows.len(), k });
-            PackedMatrix::new(layout, &data[rows.start * k..rows.end * k], 1, k)
+            PackedMatrix::new(layout, &data[rows.start * k..rows.end * k], 1, k, packing)
         };
         let (w_bias, r_bias) = match weights.b {
             Some(b) => b[index * 2 * columns..][..2 * columns].split_at(columns),
@@ -532,7 +539,7 @@ mod tests {
         let (b, p, h, c) = (given(&data.b), given(&data.p), given(&data.h), given(&data.c));
         let weights =
             RecurrentWeights { w: &data.w, r: &data.r, b: b.as_deref(), p: p.as_deref().filter(|_| lstm) };
-        let layer = Recurrent::new(case.level, &case.parameters, &weights);
+        let layer = Recurrent::new(case.level, &case.parameters, &weights, &Packing::default());
         let inputs = Inputs {
             x: &data.x,
             sequence_lens: case.lengths.as_deref(),

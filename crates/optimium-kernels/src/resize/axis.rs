@@ -101,6 +101,11 @@ impl AxisTable {
         self.outside.get(output).is_some_and(|&outside| outside)
     }
 
+    /// Whether every output lies between two elements of the input.
+    pub(super) fn is_linear(&self) -> bool {
+        self.taps == 2 && self.outside.is_empty()
+    }
+
     /// Whether the output is the input.
     pub fn is_identity(&self) -> bool {
         self.taps == 1

@@ -78,9 +78,9 @@ impl RowTaps {
 pub(super) fn run_elements<T: ResizeElement>(resize: &Resize, x: &[T], y: SharedSlice<'_, T>, part: Part) {
     each_row(resize, y, part, |rows, to| {
         let (_, last) = resize.rows();
-        let inner = resize.inner;
         let input_columns = last.map_or(1, AxisTable::input);
-        for (column, to) in to.chunks_exact_mut(inner).enumerate() {
+        for (column, to) in to.chunks_mut(resize.output_stride).enumerate() {
+            let to = &mut to[..resize.inner];
             let outside = last.is_some_and(|axis| axis.is_outside(column));
             let Some(rows) = rows.filter(|_| !outside) else {
                 to.fill(T::from_f32(resize.extrapolation_value));
@@ -91,7 +91,8 @@ pub(super) fn run_elements<T: ResizeElement>(resize: &Resize, x: &[T], y: Shared
                 let mut sum = 0.0;
                 for &(row, row_weight) in rows {
                     for (&index, &weight) in indices.iter().zip(weights) {
-                        sum += row_weight * weight * x[(row * input_columns + index) * inner + i].to_f32();
+                        let at = (row * input_columns + index) * resize.input_stride + i;
+                        sum += row_weight * weight * x[at].to_f32();
                     }
                 }
                 *to = T::from_f32(sum);
@@ -114,7 +115,8 @@ fn each_row<T>(
     mut write: impl FnMut(Option<&[(usize, f32)]>, &mut [T]),
 ) {
     let (before, last) = resize.rows();
-    let length = last.map_or(1, AxisTable::output) * resize.inner;
+    let columns = last.map_or(1, AxisTable::output);
+    let (length, step) = (resize.span(columns, resize.output_stride), columns * resize.output_stride);
     let rows: usize = before.iter().map(AxisTable::output).product();
     if length == 0 {
         return;
@@ -123,7 +125,7 @@ fn each_row<T>(
     for row in part.range(resize.outer * rows) {
         let within = taps.set(before, row);
         // SAFETY: each row belongs to one part.
-        let to = unsafe { y.slice(row * length..(row + 1) * length) };
+        let to = unsafe { y.slice(row * step..row * step + length) };
         write(within.then_some(&taps.0), to);
     }
 }
@@ -152,20 +154,24 @@ impl SimdTask for Blend<'_> {
         let resize = self.resize;
         let (_, last) = resize.rows();
         let input_columns = last.map_or(1, AxisTable::input);
-        let inner = resize.inner;
         each_row(
             resize,
             self.y,
             self.part,
             #[inline(always)]
             |rows, to| {
-                for (column, to) in to.chunks_exact_mut(inner).enumerate() {
+                if let (Some(&[upper, lower]), Some(axis)) = (rows, last.filter(|axis| axis.is_linear())) {
+                    return Line { resize, x: self.x, rows: [upper, lower], axis }.write(simd, to);
+                }
+                for (column, to) in to.chunks_mut(resize.output_stride).enumerate() {
+                    let to = &mut to[..resize.inner];
                     let outside = last.is_some_and(|axis| axis.is_outside(column));
                     match rows.filter(|_| !outside) {
                         None => to.fill(resize.extrapolation_value),
                         Some(rows) => {
                             let (indices, weights) = column_taps(last, column);
-                            let pixel = Pixel { x: self.x, rows, input_columns, indices, weights };
+                            let stride = resize.input_stride;
+                            let pixel = Pixel { x: self.x, stride, rows, input_columns, indices, weights };
                             pixel.write(simd, to);
                         }
                     }
@@ -178,6 +184,7 @@ impl SimdTask for Blend<'_> {
 /// The taps of one output pixel.
 struct Pixel<'a> {
     x: &'a [f32],
+    stride: usize,
     rows: &'a [(usize, f32)],
     input_columns: usize,
     indices: &'a [usize],
@@ -191,21 +198,6 @@ impl Pixel<'_> {
     /// Blends all channels of the pixel.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, to: &mut [f32]) {
-        if let ([(upper, upper_weight), (lower, lower_weight)], [left, right], [left_weight, right_weight]) =
-            (self.rows, self.indices, self.weights)
-        {
-            let at = |row: usize, column: usize| {
-                &self.x[(row * self.input_columns + column) * to.len()..][..to.len()]
-            };
-            let pixels = [at(*upper, *left), at(*upper, *right), at(*lower, *left), at(*lower, *right)];
-            let weights = [
-                upper_weight * left_weight,
-                upper_weight * right_weight,
-                lower_weight * left_weight,
-                lower_weight * right_weight,
-            ];
-            return write_four(simd, pixels, weights, to);
-        }
         let mut first = 0;
         while first + BLOCK * S::LANES <= to.len() {
             let sums = self.sums::<S, BLOCK>(
@@ -255,7 +247,7 @@ impl Pixel<'_> {
         let mut sums = [simd.splat(0.0); N];
         for &(row, row_weight) in self.rows {
             for (&index, &weight) in self.indices.iter().zip(self.weights) {
-                let x = &self.x[(row * self.input_columns + index) * channels..][first..channels];
+                let x = &self.x[(row * self.input_columns + index) * self.stride..][first..channels];
                 let weight = simd.splat(row_weight * weight);
                 for (k, sum) in sums.iter_mut().enumerate() {
                     *sum = simd.fma(load(x, k), weight, *sum);
@@ -266,43 +258,117 @@ impl Pixel<'_> {
     }
 }
 
-/// The sum of four pixels of equal length: bilinear interpolation.
-#[inline(always)]
-fn write_four<S: Simd>(simd: S, pixels: [&[f32]; 4], weights: [f32; 4], to: &mut [f32]) {
-    assert!(pixels.iter().all(|pixel| pixel.len() == to.len()), "pixels of different lengths");
-    let weights = weights.map(
-        #[inline(always)]
-        |weight| simd.splat(weight),
-    );
-    let [a, b, c, d] = pixels.map(<[f32]>::as_ptr);
-    let mut first = 0;
-    // SAFETY: all pixels have the length of the output by the assertion, and the mask ends with them.
-    unsafe {
-        while first + S::LANES <= to.len() {
-            let values = [
-                simd.load(a.add(first)),
-                simd.load(b.add(first)),
-                simd.load(c.add(first)),
-                simd.load(d.add(first)),
-            ];
-            simd.store(to.as_mut_ptr().add(first), weighted(simd, values, weights));
-            first += S::LANES;
+/// One row of outputs between two rows of the input, by number and weight: bilinear interpolation. Pixels are blended down
+/// once, and across for every output between them.
+struct Line<'a> {
+    resize: &'a Resize,
+    x: &'a [f32],
+    rows: [(usize, f32); 2],
+    axis: &'a AxisTable,
+}
+
+impl Line<'_> {
+    #[inline(always)]
+    fn write<S: Simd>(&self, simd: S, to: &mut [f32]) {
+        let (channels, wide) = (self.resize.inner, BLOCK * S::LANES);
+        let mut first = 0;
+        // SAFETY: vectors without a mask end within the channels, and the mask ends with them.
+        unsafe {
+            while first + wide <= channels {
+                self.blocks::<S, BLOCK, false>(simd, first, simd.first(S::LANES), to);
+                first += wide;
+            }
+            while first + S::LANES <= channels {
+                self.blocks::<S, 1, false>(simd, first, simd.first(S::LANES), to);
+                first += S::LANES;
+            }
+            if first < channels {
+                self.blocks::<S, 1, true>(simd, first, simd.first(channels - first), to);
+            }
         }
-        if first < to.len() {
-            let mask = simd.first(to.len() - first);
-            let values = [
-                simd.load_masked(a.add(first), mask),
-                simd.load_masked(b.add(first), mask),
-                simd.load_masked(c.add(first), mask),
-                simd.load_masked(d.add(first), mask),
-            ];
-            simd.store_masked(to.as_mut_ptr().add(first), weighted(simd, values, weights), mask);
+    }
+
+    /// `N` vectors of channels from `first` of all pixels.
+    ///
+    /// # Safety
+    /// They are channels, where `MASKED` those that `mask` selects.
+    #[inline(always)]
+    unsafe fn blocks<S: Simd, const N: usize, const MASKED: bool>(
+        &self,
+        simd: S,
+        first: usize,
+        mask: S::Mask,
+        to: &mut [f32],
+    ) {
+        let (resize, columns) = (self.resize, self.axis.input());
+        let row = |row: usize| {
+            let start = row * columns * resize.input_stride;
+            &self.x[start..start + resize.span(columns, resize.input_stride)]
+        };
+        let rows = self.rows.map(|(index, _)| row(index)[first..].as_ptr());
+        let down = self.rows.map(
+            #[inline(always)]
+            |(_, weight)| simd.splat(weight),
+        );
+        assert!(to.len() == resize.span(self.axis.output(), resize.output_stride), "a row of another length");
+        let to = to[first..].as_mut_ptr();
+        let at = |index: usize| rows.map(|row| row.wrapping_add(index * resize.input_stride));
+        let (mut known_left, mut known_right) = (usize::MAX, usize::MAX);
+        let (mut left, mut right) = ([simd.splat(0.0); N], [simd.splat(0.0); N]);
+        for column in 0..self.axis.output() {
+            let (indices, weights) = (self.axis.indices(column), self.axis.weights(column));
+            // SAFETY: indices lie below the columns of the rows.
+            unsafe {
+                if indices[0] != known_left {
+                    let moved = indices[0] == known_right;
+                    left = if moved {
+                        right
+                    } else {
+                        blend_down::<S, N, MASKED>(simd, at(indices[0]), down, mask)
+                    };
+                    known_left = indices[0];
+                }
+                if indices[1] != known_right {
+                    right = blend_down::<S, N, MASKED>(simd, at(indices[1]), down, mask);
+                    known_right = indices[1];
+                }
+            }
+            let across = [simd.splat(weights[0]), simd.splat(weights[1])];
+            for k in 0..N {
+                let y = simd.fma(right[k], across[1], simd.mul(left[k], across[0]));
+                // SAFETY: the row of outputs has that many columns.
+                unsafe {
+                    let to = to.add(column * resize.output_stride + k * S::LANES);
+                    if MASKED { simd.store_masked(to, y, mask) } else { simd.store(to, y) }
+                }
+            }
         }
     }
 }
 
+/// The weighted sums of two pixels.
+///
+/// # Safety
+/// `N` vectors are readable at both, of one that is `MASKED` what the mask selects.
 #[inline(always)]
-fn weighted<S: Simd>(simd: S, [a, b, c, d]: [S::F32; 4], weights: [S::F32; 4]) -> S::F32 {
-    let upper = simd.fma(b, weights[1], simd.mul(a, weights[0]));
-    simd.add(upper, simd.fma(d, weights[3], simd.mul(c, weights[2])))
+unsafe fn blend_down<S: Simd, const N: usize, const MASKED: bool>(
+    simd: S,
+    pixels: [*const f32; 2],
+    weights: [S::F32; 2],
+    mask: S::Mask,
+) -> [S::F32; N] {
+    let mut sums = [simd.splat(0.0); N];
+    for (k, sum) in sums.iter_mut().enumerate() {
+        // SAFETY: by the caller's promise.
+        let [upper, lower] = unsafe {
+            let at = [pixels[0].add(k * S::LANES), pixels[1].add(k * S::LANES)];
+            if MASKED {
+                [simd.load_masked(at[0], mask), simd.load_masked(at[1], mask)]
+            } else {
+                [simd.load(at[0]), simd.load(at[1])]
+            }
+        };
+        *sum = simd.fma(lower, weights[1], simd.mul(upper, weights[0]));
+    }
+    sums
 }

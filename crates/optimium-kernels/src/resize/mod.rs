@@ -2,8 +2,8 @@
 //!
 //! Every axis has an [`AxisTable`], made when the shapes are known: which input positions each output
 //! position reads, with which weights. A [`Resize`] runs the tables of all axes at once: outputs are sums
-//! over the products of the axes' taps. Axes at the end that stay as they are (the channels of an NHWC image)
-//! form runs which are copied or blended as vectors.
+//! over the products of the axes' taps. A last axis that stays as it is (the channels of an NHWC image) makes
+//! pixels, which are copied or blended as vectors, and may lie apart from each other.
 
 mod axis;
 mod blend;
@@ -15,6 +15,7 @@ use optimium_simd::Level;
 pub use axis::AxisTable;
 pub use blend::ResizeElement;
 
+use crate::depthwise::narrowed;
 use crate::{Part, SharedSlice};
 
 /// How an output element comes from its neighbours in the input.
@@ -106,8 +107,12 @@ pub struct Resize {
     outer: usize,
     /// The axes in between.
     axes: Vec<AxisTable>,
-    /// Product of the last axes, which stay as they are.
+    /// The last axis, where it stays as it is: elements of a pixel.
     inner: usize,
+    /// Elements from pixel to pixel.
+    input_stride: usize,
+    /// See `input_stride`.
+    output_stride: usize,
 }
 
 impl Resize {
@@ -133,12 +138,37 @@ impl Resize {
         let region = |axis: usize| regions.map_or((0.0, 1.0), |regions| regions[axis]);
         let mut axes: Vec<AxisTable> =
             (0..rank).map(|i| AxisTable::new(options, input[i], output[i], scales[i], region(i))).collect();
+        let inner = axes.pop_if(|axis| axis.is_identity()).map_or(1, |axis| axis.output());
         let leading = axes.iter().take_while(|axis| axis.is_identity()).count();
         let outer = axes.drain(..leading).map(|axis| axis.output()).product();
-        let trailing = axes.iter().rev().take_while(|axis| axis.is_identity()).count();
-        let inner = axes.drain(axes.len() - trailing..).map(|axis| axis.output()).product();
         let extrapolation_value = options.extrapolation_value;
-        Resize { level, mode: options.mode, extrapolation_value, outer, axes, inner }
+        let (input_stride, output_stride) = (inner, inner);
+        let level = narrowed(level, inner);
+        Resize {
+            level,
+            mode: options.mode,
+            extrapolation_value,
+            outer,
+            axes,
+            inner,
+            input_stride,
+            output_stride,
+        }
+    }
+
+    /// Elements of a pixel: those of the last axis where it stays as it is, else one.
+    pub fn pixel(&self) -> usize {
+        self.inner
+    }
+
+    /// The same with pixels that lie that many elements apart.
+    ///
+    /// # Panics
+    /// Where they would overlap.
+    #[must_use]
+    pub fn with_strides(self, input: usize, output: usize) -> Resize {
+        assert!(input >= self.inner && output >= self.inner, "strides {input}, {output} of {}", self.inner);
+        Resize { input_stride: input, output_stride: output, ..self }
     }
 
     /// Resizes this part.
@@ -186,10 +216,18 @@ impl Resize {
     }
 
     fn check(&self, x: usize, y: usize, element_size: usize) {
-        let ends = self.outer * self.inner * element_size;
-        let (input, output) =
-            self.axes.iter().fold((ends, ends), |(x, y), axis| (x * axis.input(), y * axis.output()));
+        let pixels = |of: fn(&AxisTable) -> usize| self.axes.iter().map(of).product::<usize>() * self.outer;
+        let needed = |pixels: usize, stride: usize| {
+            if pixels == 0 { 0 } else { ((pixels - 1) * stride + self.inner) * element_size }
+        };
+        let input = needed(pixels(AxisTable::input), self.input_stride);
+        let output = needed(pixels(AxisTable::output), self.output_stride);
         assert!(x == input && y == output, "{x} to {y} elements instead of {input} to {output}");
+    }
+
+    /// Elements that a row of `columns` pixels spans.
+    fn span(&self, columns: usize, stride: usize) -> usize {
+        if columns == 0 { 0 } else { (columns - 1) * stride + self.inner }
     }
 
     /// Splits off the last axis that changes: the axes before it, and it.
@@ -297,6 +335,41 @@ mod tests {
             }
         }
         each_case(cases, |&(options, input, output)| check(&options, input, output));
+    }
+
+    /// Between pixels that lie apart nothing is read or written.
+    #[test]
+    fn pixels_apart() {
+        let (input, output) = ([2, 3, 4], [2, 6, 7]);
+        let cases = [Mode::Nearest, Mode::Linear, Mode::Cubic]
+            .into_iter()
+            .flat_map(|mode| [5, 8, 16, 70].map(|channels| (mode, channels)));
+        each_case(cases.collect::<Vec<_>>(), |&(mode, channels)| {
+            let options = ResizeOptions { mode, ..ResizeOptions::default() };
+            let dims = |size: [usize; 3]| [&size[..], &[channels]].concat();
+            let [pixels, outputs] = [input, output].map(|size| size.iter().product::<usize>());
+            let x = Random::new(4).floats(pixels * channels);
+            let mut apart = vec![f32::NAN; (pixels - 1) * (channels + 3) + channels];
+            for (to, x) in apart.chunks_mut(channels + 3).zip(x.chunks(channels)) {
+                to[..channels].copy_from_slice(x);
+            }
+            for level in Level::available() {
+                let scales = [1.0, 2.0, 7.0 / 4.0, 1.0];
+                let resize = Resize::new(level, &options, &dims(input), &dims(output), &scales, None);
+                let mut expected = vec![0.0; outputs * channels];
+                resize.run(&x, SharedSlice::new(&mut expected), Part::WHOLE);
+                let resize = resize.with_strides(channels + 3, channels + 2);
+                let mut y = vec![9.0; (outputs - 1) * (channels + 2) + channels];
+                for index in 0..2 {
+                    resize.run(&apart, SharedSlice::new(&mut y), Part { index, count: 2 });
+                }
+                for (y, expected) in y.chunks(channels + 2).zip(expected.chunks(channels)) {
+                    compare(&y[..channels], expected, Tolerance::Exact)?;
+                    compare(&y[channels..], &[9.0; 2][..y.len() - channels], Tolerance::Exact)?;
+                }
+            }
+            Ok(())
+        });
     }
 
     #[test]

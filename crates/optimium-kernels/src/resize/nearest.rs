@@ -14,6 +14,7 @@ pub(super) fn run(
 ) {
     let (before, last) = resize.rows();
     let bytes = resize.inner * element_size;
+    let [from_step, to_step] = [resize.input_stride, resize.output_stride].map(|step| step * element_size);
     let columns = last.map_or(1, |axis| axis.output());
     let input_columns = last.map_or(1, |axis| axis.input());
     let rows: usize = before.iter().map(|axis| axis.output()).product();
@@ -21,23 +22,18 @@ pub(super) fn run(
         return;
     }
     for row in part.range(resize.outer * rows) {
+        let start = row * columns * to_step;
         // SAFETY: each row belongs to one part.
-        let to = unsafe { y.slice(row * columns * bytes..(row + 1) * columns * bytes) };
-        let source = source_row(resize, row);
-        let from = source.map(|source| &x[source * input_columns * bytes..][..input_columns * bytes]);
-        let (Some(from), Some(axis)) = (from, last) else {
+        let to = unsafe { y.slice(start..start + (columns - 1) * to_step + bytes) };
+        let from = source_row(resize, row).map(|source| &x[source * input_columns * from_step..]);
+        for (column, to) in to.chunks_mut(to_step).enumerate() {
+            let to = &mut to[..bytes];
             match from {
-                Some(from) => to.copy_from_slice(from),
-                None => fill(to, outside),
-            }
-            continue;
-        };
-        for (column, to) in to.chunks_exact_mut(bytes).enumerate() {
-            if axis.is_outside(column) {
-                fill(to, outside);
-            } else {
-                let at = axis.indices(column)[0] * bytes;
-                copy(to, &from[at..at + bytes]);
+                Some(from) if last.is_none_or(|axis| !axis.is_outside(column)) => {
+                    let at = last.map_or(0, |axis| axis.indices(column)[0]) * from_step;
+                    copy(to, &from[at..at + bytes]);
+                }
+                _ => fill(to, outside),
             }
         }
     }

@@ -113,8 +113,13 @@ fn broadcast(a: &Bound, b: &Bound, y: &Bound) -> Result<Broadcast> {
 }
 
 fn strides(x: &Bound, y: &Bound) -> Result<Vec<usize>> {
-    broadcast_strides(&x.dims, &y.dims)
-        .ok_or_else(|| Error::shape(format!("{:?} cannot be broadcast to {:?}", x.dims, y.dims)))
+    let mut strides = broadcast_strides(&x.dims, &y.dims)
+        .ok_or_else(|| Error::shape(format!("{:?} cannot be broadcast to {:?}", x.dims, y.dims)))?;
+    let missing = strides.len() - x.dims.len();
+    for (stride, own) in strides[missing..].iter_mut().zip(x.strides()).filter(|(stride, _)| **stride != 0) {
+        *stride = own as usize;
+    }
+    Ok(strides)
 }
 
 /// A step of one operand, element by element.
@@ -357,7 +362,7 @@ pub(super) fn binary(view: &NodeView, function: Binary) -> Result<Layer> {
             }
         }
     };
-    Ok(layer.in_place(&[0, 1]))
+    Ok(layer.in_place(&[0, 1]).reads_columns(&[0, 1]))
 }
 
 fn kernel_binary(function: Binary) -> Result<kernels::Binary> {

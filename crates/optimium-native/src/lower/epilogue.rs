@@ -116,10 +116,9 @@ impl EpilogueSource {
         Ok(BoundEpilogue {
             bias: column(&self.bias)?,
             slope: column(&self.slope)?,
-            residual: residual.map(|residual| residual.operand),
+            residual: residual.map(|residual| (residual.operand, residual.row_stride)),
             after_activation: self.fusion.residual_after_activation,
             activation: kernel_activation(self.fusion.activation),
-            columns,
         })
     }
 }
@@ -139,10 +138,10 @@ fn spread(values: &Arc<[f32]>, columns: Option<usize>) -> Result<Arc<[f32]>> {
 pub(super) struct BoundEpilogue {
     bias: Option<BoundColumn>,
     slope: Option<BoundColumn>,
-    residual: Option<Operand>,
+    /// Its place, and the elements from row to row.
+    residual: Option<(Operand, usize)>,
     after_activation: bool,
     activation: KernelActivation,
-    columns: usize,
 }
 
 enum BoundColumn {
@@ -167,9 +166,9 @@ impl BoundEpilogue {
 
     /// The epilogue for the rows from `row` on.
     pub(super) fn read_from<'a>(&'a self, memory: &Memory<'a>, row: usize) -> Epilogue<'a> {
-        let residual = self.residual.map(|operand| Residual {
-            data: &memory.read(operand)[row * self.columns..],
-            stride: self.columns,
+        let residual = self.residual.map(|(operand, stride)| Residual {
+            data: memory.read_columns(operand).from(row * stride),
+            stride,
             after_activation: self.after_activation,
         });
         Epilogue {

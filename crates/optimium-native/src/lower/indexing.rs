@@ -4,7 +4,7 @@ use optimium_graph::ops::{
     Concat, DepthToSpace, Gather, GatherElements, GatherNd, ImageLayout, OneHot, ReverseSequence,
     ScatterElements, ScatterNd, ScatterReduction, Slice, SpaceToDepth, Split, Trilu,
 };
-use optimium_kernels::movement::{self, BlockOrder, IndexOutOfRange, StridedCopy, contiguous_strides};
+use optimium_kernels::movement::{self, BlockOrder, IndexOutOfRange, StridedCopy};
 use optimium_kernels::{Part, SharedSlice};
 use optimium_tensor::{ElementType, Error, Result};
 
@@ -51,27 +51,37 @@ impl BoxCopy {
         }
         Step::parallel(move |memory, part| {
             for c in &copies {
-                let source = memory.read(c.source);
-                c.copy.run(source, c.source_offset, memory.write(c.destination), c.destination_offset, part);
+                let (from, to) = (memory.read_columns(c.source), memory.write(c.destination));
+                c.copy.run_between(from, c.source_offset, to, c.destination_offset, part);
             }
             Ok(())
         })
     }
 }
 
-/// Whether `part` lies at byte `offset` of `whole` already.
-fn lies_in(part: &Bound, whole: &Bound, offset: usize) -> bool {
-    part.operand.base == whole.operand.base && part.operand.offset == whole.operand.offset + offset
+/// Whether `part`, which begins at byte `offset` of `whole` and spans some of its `axis`, lies there already.
+fn lies_in(part: &Bound, whole: &Bound, axis: usize, offset: usize) -> bool {
+    let one_run = whole.dims[..axis].iter().all(|&n| n == 1);
+    let same_rows = part.row_stride == whole.row_stride;
+    let last = axis + 1 == whole.dims.len();
+    part.operand.base == whole.operand.base
+        && part.operand.offset == whole.operand.offset + offset
+        && if last { one_run || same_rows } else { one_run && same_rows }
+}
+
+/// Reads and writes of columns: layers of strided copies can do all of it.
+fn copies_columns(layer: Layer, inputs: usize) -> Layer {
+    let all: Vec<usize> = (0..inputs).collect();
+    layer.reads_columns(&all).writes_columns().interleaves(&all)
 }
 
 pub(super) fn concat(view: &NodeView, concat: &Concat) -> Result<Layer> {
     check_bytes(view.output_type(0)?)?;
     let size = view.output_type(0)?.size();
     let axis = normalize_axis(concat.axis, view.output_shape(0)?.rank())?;
-    Ok(Layer::new(format!("concat axis {axis}"), move |b| {
+    let layer = Layer::new(format!("concat axis {axis}"), move |b| {
         let y = b.output(0)?;
-        let strides = contiguous_strides(&y.dims);
-        let leading = y.dims[..axis].iter().all(|&n| n == 1);
+        let strides = y.strides();
         let (mut at, mut copies) = (0, Vec::new());
         for index in 0..b.inputs.len() {
             let Some(x) = b.optional_input(index) else { continue };
@@ -86,9 +96,9 @@ pub(super) fn concat(view: &NodeView, concat: &Concat) -> Result<Layer> {
                     x.dims, y.dims
                 )));
             }
-            if x.len() > 0 && !(leading && lies_in(&x, &y, offset * size)) {
+            if x.len() > 0 && !lies_in(&x, &y, axis, offset * size) {
                 copies.push(BoxCopy {
-                    copy: StridedCopy::new(&x.dims, &contiguous_strides(&x.dims), &strides, size),
+                    copy: StridedCopy::new(&x.dims, &x.strides(), &strides, size),
                     source: x.operand,
                     source_offset: 0,
                     destination: y.operand,
@@ -97,7 +107,8 @@ pub(super) fn concat(view: &NodeView, concat: &Concat) -> Result<Layer> {
             }
         }
         Ok(BoxCopy::step(copies))
-    }))
+    });
+    Ok(copies_columns(layer, view.node.inputs.len()))
 }
 
 pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
@@ -111,10 +122,9 @@ pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
     if declared && view.node.outputs.contains(&None) {
         return Err(Error::not_implemented("sizes that data decide, of parts that nobody wants"));
     }
-    Ok(Layer::new(format!("split axis {axis}"), move |b| {
+    let layer = Layer::new(format!("split axis {axis}"), move |b| {
         let x = b.input(0)?;
-        let strides = contiguous_strides(&x.dims);
-        let leading = x.dims[..axis].iter().all(|&n| n == 1);
+        let strides = x.strides();
         let equal = x.dims[axis].div_ceil(count);
         let (mut at, mut copies) = (0, Vec::new());
         for index in 0..count {
@@ -134,9 +144,9 @@ pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
             if y.dims[axis] != part {
                 return Err(Error::shape(format!("part {index} has {part} elements, expected {:?}", y.dims)));
             }
-            if y.len() > 0 && !(leading && lies_in(&y, &x, offset * size)) {
+            if y.len() > 0 && !lies_in(&y, &x, axis, offset * size) {
                 copies.push(BoxCopy {
-                    copy: StridedCopy::new(&y.dims, &strides, &contiguous_strides(&y.dims), size),
+                    copy: StridedCopy::new(&y.dims, &strides, &y.strides(), size),
                     source: x.operand,
                     source_offset: offset,
                     destination: y.operand,
@@ -145,14 +155,15 @@ pub(super) fn split(view: &NodeView, split: &Split) -> Result<Layer> {
             }
         }
         Ok(BoxCopy::step(copies))
-    }))
+    });
+    Ok(copies_columns(layer, 1))
 }
 
 pub(super) fn slice(view: &NodeView, slice: &Slice) -> Result<Layer> {
     check_bytes(view.output_type(0)?)?;
     let size = view.output_type(0)?.size();
     let ranges = slice.ranges.clone().ok_or_else(|| Error::not_implemented("bounds that data decide"))?;
-    Ok(Layer::new("slice", move |b| {
+    let layer = Layer::new("slice", move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         let (mut starts, mut steps) = (vec![0; x.dims.len()], vec![1isize; x.dims.len()]);
         for range in &ranges {
@@ -168,14 +179,15 @@ pub(super) fn slice(view: &NodeView, slice: &Slice) -> Result<Layer> {
             }
             (starts[axis], steps[axis]) = (start, range.step as isize);
         }
-        let (copy, offset) = StridedCopy::slice(&x.dims, &starts, &steps, &y.dims, size);
-        if y.len() == 0
-            || (x.operand.bytes >= y.operand.bytes
-                && is_run(&steps, &x, &y)
-                && lies_in(&y, &x, offset * size))
-        {
+        let strides = x.strides();
+        let offset =
+            starts.iter().zip(&strides).map(|(&start, &stride)| start * stride as usize).sum::<usize>();
+        let is_view = one_cut(&steps, &x, &y).is_some_and(|axis| lies_in(&y, &x, axis, offset * size));
+        if y.len() == 0 || is_view {
             return Ok(Step::nothing());
         }
+        let stepped: Vec<isize> = steps.iter().zip(&strides).map(|(&step, &stride)| step * stride).collect();
+        let copy = StridedCopy::new(&y.dims, &stepped, &y.strides(), size);
         let copies = vec![BoxCopy {
             copy,
             source: x.operand,
@@ -184,15 +196,17 @@ pub(super) fn slice(view: &NodeView, slice: &Slice) -> Result<Layer> {
             destination_offset: 0,
         }];
         Ok(BoxCopy::step(copies))
-    }))
+    });
+    Ok(copies_columns(layer, 1))
 }
 
-/// Whether a slice is one run of memory: steps of one, and only the first axis that is not one element wide is cut.
-fn is_run(steps: &[isize], x: &Bound, y: &Bound) -> bool {
+/// The only axis that a slice with steps of one cuts, if any; none where there are others.
+fn one_cut(steps: &[isize], x: &Bound, y: &Bound) -> Option<usize> {
     let first_cut = (0..x.dims.len()).find(|&axis| x.dims[axis] != y.dims[axis]).unwrap_or(0);
-    steps.iter().all(|&step| step == 1)
-        && x.dims.get(..first_cut).unwrap_or(&[]).iter().all(|&n| n == 1)
-        && (first_cut + 1..x.dims.len()).all(|axis| x.dims[axis] == y.dims[axis])
+    let alone = first_cut < x.dims.len()
+        && steps.iter().all(|&step| step == 1)
+        && (first_cut + 1..x.dims.len()).all(|axis| x.dims[axis] == y.dims[axis]);
+    alone.then_some(first_cut)
 }
 
 pub(super) fn gather(view: &NodeView, gather: &Gather) -> Result<Layer> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use optimium_graph::ops::{Activation, Fusion, Gemm, MatMul};
 use optimium_kernels::elementwise::{Binary, Broadcast, binary_f32, broadcast_strides};
-use optimium_kernels::gemm::{self, PackedMatrix, Problem, matmul_general};
+use optimium_kernels::gemm::{self, Problem, matmul_general};
 use optimium_kernels::{Part, SharedSlice};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
 use super::epilogue::EpilogueSource;
+use super::right::{Form, RightMatrix};
 use super::view::{NodeView, unsupported_type};
 use crate::layer::{Binding, Bound, Layer, Step};
 
@@ -87,7 +88,7 @@ fn position(mut i: usize, dims: &[usize], strides: &[usize]) -> usize {
 
 pub(super) fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
     match view.input_type(0)?.storage() {
-        ElementType::F32 => match view.floats(1)? {
+        ElementType::F32 => match view.weights(1)? {
             Some(weights) => constant_b(view, op, &weights),
             None => computed_b(view, op),
         },
@@ -107,11 +108,11 @@ fn rows_hint(view: &NodeView) -> usize {
 }
 
 /// Strides of one matrix of `rows × columns` of b, as `[k, n]`.
-fn b_strides(k: usize, n: usize, transposed: bool) -> (usize, usize) {
-    if transposed { (1, k) } else { (n, 1) }
+fn b_strides(k: usize, n: usize, transposed: bool) -> [usize; 2] {
+    if transposed { [1, k] } else { [n, 1] }
 }
 
-fn constant_b(view: &NodeView, op: &MatMul, weights: &Arc<[f32]>) -> Result<Layer> {
+fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
     let dims =
         view.input_shape(1)?.as_fixed().ok_or_else(|| Error::model("a constant of a dynamic shape"))?;
     let (rows, columns) = match dims[..] {
@@ -121,36 +122,33 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &Arc<[f32]>) -> Result<Laye
     };
     let transpose_b = op.transpose_b && dims.len() > 1;
     let (k, n) = if transpose_b { (columns, rows) } else { (rows, columns) };
-    let level = view.level;
-    let layout = gemm::pick(level, &Problem { m: rows_hint(view), n, k });
-    let (row_stride, column_stride) = b_strides(k, n, transpose_b);
-    let scaled: Vec<f32> = weights.iter().map(|&w| w * op.alpha).collect();
+    let form = Form::pick(view, &Problem { m: rows_hint(view), n, k });
+    let strides = b_strides(k, n, transpose_b);
     let count = dims[..dims.len().saturating_sub(2)].iter().product::<usize>();
-    let pack =
-        |i: usize| PackedMatrix::new(layout, &scaled[i * k * n..(i + 1) * k * n], row_stride, column_stride);
-    let packed: Arc<Vec<PackedMatrix>> = Arc::new((0..count).map(pack).collect());
+    let pack = |i: usize| form.pack(view, k, &weights[i * k * n..(i + 1) * k * n], strides, op.alpha);
+    let packed: Arc<Vec<RightMatrix>> = Arc::new((0..count).map(pack).collect());
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(n))?;
-    let op = op.clone();
-    Ok(Layer::new(format!("gemm {layout}{}", epilogue.describe()), move |b| {
+    let (op, level) = (op.clone(), view.level);
+    Ok(Layer::new(format!("gemm {form}{}", epilogue.describe()), move |b| {
         let (a, y) = (b.input(0)?, b.output(0)?);
         let batch = Batch::of(&a.dims, &dims, op.transpose_a, op.transpose_b)?;
         let batch = if op.transpose_a { batch } else { batch.merged() };
         check_output(&batch, &y)?;
         let epilogue = epilogue.bind(b, batch.n)?;
         let transposed = op.transpose_a && a.dims.len() > 1;
-        let scratch = if transposed { batch.m * batch.k } else { 0 };
-        b.need_scratch::<f32>(scratch);
+        let of_left = if transposed { batch.m * batch.k } else { 0 };
+        let of_product = packed.first().map_or(0, |matrix| matrix.scratch_len(batch.m));
+        b.need_scratch::<f32>(of_left + of_product);
         let packed = packed.clone();
         Ok(Step::parallel(move |memory, part| {
             let (a, out) = (memory.read::<f32>(a.operand), memory.write::<f32>(y.operand));
-            let scratch = memory.scratch::<f32>(part.index, scratch);
+            let (for_left, scratch) =
+                memory.scratch::<f32>(part.index, of_left + of_product).split_at_mut(of_left);
             for (i, &(of_a, of_b)) in batch.pairs.iter().enumerate() {
-                let left = left_matrix(a, of_a, &batch, transposed, scratch);
+                let left = left_matrix(a, of_a, &batch, transposed, for_left);
                 let epilogue = epilogue.read_from(memory, i * batch.m);
                 let c = matrix_of(out, i, &batch);
-                let matrix = &packed[of_b];
-                let (k, n) = (batch.k, batch.n);
-                gemm::gemm(level, batch.m, left, k, &matrix.layout, &matrix.data, &epilogue, c, n, part);
+                packed[of_b].multiply(level, batch.m, left, &epilogue, c, scratch, part);
             }
             Ok(())
         }))
@@ -286,7 +284,7 @@ impl ComputedProduct {
         let (panels, left) = scratch.split_at_mut(self.layout.len().next_multiple_of(16));
         let panels = &mut panels[..self.layout.len()];
         if packed.replace(of_b) != Some(of_b) {
-            let (row_stride, column_stride) = b_strides(k, n, self.transpose_b);
+            let [row_stride, column_stride] = b_strides(k, n, self.transpose_b);
             let matrix = &right[of_b * k * n..(of_b + 1) * k * n];
             self.layout.pack(matrix, row_stride, column_stride, SharedSlice::new(panels), Part::WHOLE);
             if self.alpha != 1.0 {

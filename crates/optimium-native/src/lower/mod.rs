@@ -6,6 +6,7 @@
 //! [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) that says what about the node it is; a graph
 //! is lowered to its end even so, so that users see all of it at once.
 
+mod attention;
 mod elementwise;
 mod epilogue;
 mod general_conv;
@@ -19,28 +20,48 @@ mod quantized;
 mod recurrent;
 mod reduction;
 mod resizing;
+mod right;
 mod shaping;
 mod spatial;
 mod view;
 
+use optimium_device::{CompileOptions, Precision};
 use optimium_graph::{Graph, Node, Operator, Unsupported};
+use optimium_kernels::{PackedBlock, Packing, PackingArena};
 use optimium_simd::Level;
 use optimium_tensor::{Error, ErrorKind, Result};
 
 use crate::layer::Layer;
+use crate::packing::{self, PackedNodes};
 use crate::plan::describe;
 pub(crate) use quantized::is_supported as is_supported_quantized;
 pub(crate) use view::NodeView;
 
-/// The layers of all nodes.
+/// The layers of all nodes for `level`, and the packed weights that they hold.
 ///
 /// # Errors
 /// [`NotImplemented`](ErrorKind::NotImplemented) with everything that no kernel does; others as they occur.
-pub(crate) fn lower_all(graph: &Graph, level: Level) -> Result<Vec<Layer>> {
-    let (mut layers, mut unsupported) = (Vec::with_capacity(graph.nodes().len()), Vec::new());
-    for node in graph.nodes() {
-        match lower(graph, node, level) {
-            Ok(layer) => layers.push(layer),
+pub(crate) fn lower_all(
+    graph: &Graph,
+    level: Level,
+    options: &CompileOptions,
+) -> Result<(Vec<Layer>, PackedNodes)> {
+    let arena = PackingArena::new(packing::expected_bytes(graph));
+    let kept = options.packed.as_ref();
+    let lower_one = |index: usize| -> Result<(Layer, Vec<PackedBlock>)> {
+        let stored = kept.map(|kept| packing::KeptNode::new(graph, index, kept));
+        let packing = Packing::new(stored.as_ref().map(|stored| stored as _), &arena);
+        let layer = lower(graph, &graph.nodes()[index], level, options.precision, &packing)?;
+        Ok((layer, packing.into_blocks()))
+    };
+    let lowered = packing::for_all_nodes(graph, kept, options.threads, lower_one)?;
+    let (mut layers, mut packed, mut unsupported) = (Vec::new(), PackedNodes::default(), Vec::new());
+    for (node, lowered) in graph.nodes().iter().zip(lowered) {
+        match lowered {
+            Ok((layer, blocks)) => {
+                packed.add(layers.len(), blocks);
+                layers.push(layer);
+            }
             Err(error) if error.kind() == ErrorKind::NotImplemented => {
                 let operation = format!("{} ({})", node.op.name(), error.message());
                 unsupported.push(Unsupported { operation, node: node.name.clone() });
@@ -48,12 +69,16 @@ pub(crate) fn lower_all(graph: &Graph, level: Level) -> Result<Vec<Layer>> {
             Err(error) => return Err(error.context(describe(node))),
         }
     }
-    if unsupported.is_empty() { Ok(layers) } else { Err(Unsupported::error(&graph.name, &unsupported)) }
+    if unsupported.is_empty() {
+        Ok((layers, packed))
+    } else {
+        Err(Unsupported::error(&graph.name, &unsupported))
+    }
 }
 
 /// What of `graph`, whose element types kernels know, no kernel does.
 pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
-    let reason = |node: &Node| match lower(graph, node, Level::best()) {
+    let reason = |node: &Node| match lower(graph, node, Level::best(), Precision::F32, &Packing::default()) {
         Err(error) if error.kind() == ErrorKind::NotImplemented => Some(error.message().to_owned()),
         _ => None,
     };
@@ -65,8 +90,8 @@ pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
 }
 
 /// The layer of one node.
-fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
-    let view = NodeView { graph, node, level };
+fn lower(graph: &Graph, node: &Node, level: Level, precision: Precision, packing: &Packing) -> Result<Layer> {
+    let view = NodeView { graph, node, level, precision, packing };
     if view.is_quantized() {
         return quantized::lower(&view);
     }
@@ -129,6 +154,8 @@ fn lower(graph: &Graph, node: &Node, level: Level) -> Result<Layer> {
         Operator::DequantizeLinear(op) => quantization::dequantize(&view, op),
         Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(&view),
         Operator::Recurrent(op) => recurrent::recurrent(&view, op),
+        Operator::Attention(op) => attention::attention(&view, op),
+        Operator::RotaryEmbedding(op) => attention::rotary(&view, op),
         Operator::GlobalPool(_)
         | Operator::Einsum(_)
         | Operator::NonZero

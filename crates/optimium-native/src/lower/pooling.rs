@@ -1,6 +1,7 @@
 //! Pools.
 
 use optimium_graph::ops::{AveragePool, ImageLayout, LpPool, MaxPool, Padding, PoolWindow};
+use optimium_kernels::elementwise::Source;
 use optimium_kernels::pool::{self, IndexOrder, PoolGeometry, WindowGeometry};
 use optimium_kernels::{Part, SharedSlice};
 use optimium_simd::Level;
@@ -61,8 +62,8 @@ pub(super) fn image_geometry(window: &PoolWindow, x: &Bound, y: &Bound) -> Resul
         dilation: two(&window.dilations, 1),
         padding: two(&spatial.begin, 0),
         padding_end: two(&spatial.end, 0),
-        input_stride: channels,
-        output_stride: channels,
+        input_stride: x.row_stride,
+        output_stride: y.row_stride,
     })
 }
 
@@ -111,7 +112,7 @@ pub(super) fn max_pool(view: &NodeView, op: &MaxPool) -> Result<Layer> {
 }
 
 /// A kernel for channels-last images of one element type.
-type ImageKernel<T> = fn(Level, &PoolGeometry, &[T], SharedSlice<'_, T>, Part);
+type ImageKernel<T> = fn(Level, &PoolGeometry, Source<'_, T>, SharedSlice<'_, T>, Part);
 
 fn image_max<T: bytemuck::Pod>(
     name: String,
@@ -123,10 +124,13 @@ fn image_max<T: bytemuck::Pod>(
         let (x, y) = (b.input(0)?, b.output(0)?);
         let geometry = image_geometry(&window, &x, &y)?;
         Ok(Step::parallel(move |memory, part| {
-            kernel(level, &geometry, memory.read(x.operand), memory.write(y.operand), part);
+            kernel(level, &geometry, memory.read_columns(x.operand), memory.write(y.operand), part);
             Ok(())
         }))
-    }))
+    })
+    .reads_columns(&[0])
+    .writes_columns()
+    .interleaves(&[0]))
 }
 
 fn check_channels_first(window: &PoolWindow) -> Result<()> {
@@ -160,11 +164,14 @@ pub(super) fn average_pool(view: &NodeView, op: &AveragePool) -> Result<Layer> {
             let (x, y) = (b.input(0)?, b.output(0)?);
             let geometry = image_geometry(&window, &x, &y)?;
             Ok(Step::parallel(move |memory, part| {
-                let (x, y) = (memory.read(x.operand), memory.write(y.operand));
+                let (x, y) = (memory.read_columns(x.operand), memory.write(y.operand));
                 pool::average_pool(level, &geometry, include, x, y, part);
                 Ok(())
             }))
-        })),
+        })
+        .reads_columns(&[0])
+        .writes_columns()
+        .interleaves(&[0])),
         ElementType::F32 => general_average::<f32>(name, op),
         ElementType::F64 => general_average::<f64>(name, op),
         other => Err(unsupported_type(other)),

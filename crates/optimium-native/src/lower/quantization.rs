@@ -267,7 +267,7 @@ impl ConstantMatrix {
             zero_point: &zero_points,
         };
         let dims = vec![*k, *n];
-        Ok(ConstantMatrix { dims, packed: PackedMatrix::new(view.level, &weights) })
+        Ok(ConstantMatrix { dims, packed: PackedMatrix::new(view.level, &weights, view.packing) })
     }
 }
 
@@ -383,14 +383,21 @@ pub(super) fn dynamic_matmul(view: &NodeView, op: &DynamicQuantizedMatMul) -> Re
             let rows = part.range(batch.m);
             if !rows.is_empty() {
                 let scratch = memory.scratch(part.index, rows.len() * batch.k);
-                let whole = epilogue.read_from(memory, rows.start);
-                product.run(memory.read(a), rows, &whole, memory.write(y), scratch);
+                let quantized = product.quantize(memory.read(a), rows.clone(), scratch);
+                for start in rows.clone().step_by(ROWS_AT_ONCE) {
+                    let count = ROWS_AT_ONCE.min(rows.end - start);
+                    let epilogue = epilogue.read_from(memory, start);
+                    product.run(&quantized, start - rows.start, [start, count], &epilogue, memory.write(y));
+                }
             }
             Ok(())
         };
         Ok(if parallel { Step::parallel(run) } else { Step::serial(move |memory| run(memory, Part::WHOLE)) })
     }))
 }
+
+/// Rows of a result that are finished while they are near.
+const ROWS_AT_ONCE: usize = 48;
 
 /// A product whose left matrix is quantized on the way.
 struct DynamicProduct {
@@ -402,29 +409,51 @@ struct DynamicProduct {
     n: usize,
 }
 
+/// Some rows of the left matrix as bytes.
+struct QuantizedRows<'a> {
+    bytes: &'a [u8],
+    step: f32,
+    zero_point: i32,
+}
+
 impl DynamicProduct {
-    fn run(
+    /// Quantizes these rows of `a`.
+    fn quantize<'s>(
         &self,
         a: &[f32],
         rows: std::ops::Range<usize>,
+        scratch: &'s mut [u8],
+    ) -> QuantizedRows<'s> {
+        // The range is that of the whole tensor, whatever share of it is multiplied here.
+        let (step, zero_point) = kernels::dynamic_range(self.level, &a[..self.m * self.k]);
+        let own = &a[rows.start * self.k..rows.end * self.k];
+        let (channels, zero_point) = (Channels::per_tensor(own.len()), i32::from(zero_point));
+        let bytes = SharedSlice::new(scratch);
+        kernels::quantize_linear(self.level, own, channels, &[step], &[zero_point], bytes, Part::WHOLE);
+        QuantizedRows { bytes: scratch, step, zero_point }
+    }
+
+    /// Computes rows `start..start + count` of the result, the first of which is row `first` of `quantized`.
+    fn run(
+        &self,
+        quantized: &QuantizedRows,
+        first: usize,
+        [start, count]: [usize; 2],
         epilogue: &optimium_kernels::epilogue::Epilogue,
         y: SharedSlice<f32>,
-        scratch: &mut [u8],
     ) {
-        let (k, n, count) = (self.k, self.n, rows.len());
-        // The range is that of the whole tensor, whatever share of it is multiplied here.
-        let (step, zero_point) = kernels::dynamic_range(self.level, &a[..self.m * k]);
-        let own = &a[rows.start * k..rows.end * k];
-        let (channels, zero) = (Channels::per_tensor(own.len()), i32::from(zero_point));
-        let bytes = SharedSlice::new(scratch);
-        kernels::quantize_linear(self.level, own, channels, &[step], &[zero], bytes, Part::WHOLE);
-        let activations =
-            Activations { data: scratch, stride: k, signed: false, zero_point: Rows::Same(zero) };
-        let c = y.narrow(rows.start * n..rows.end * n);
+        let (k, n) = (self.k, self.n);
+        let activations = Activations {
+            data: &quantized.bytes[first * k..][..count * k],
+            stride: k,
+            signed: false,
+            zero_point: Rows::Same(quantized.zero_point),
+        };
+        let c = y.narrow(start * n..(start + count) * n);
         let output = Output::F32(Dequantize {
             c,
             scale: &self.scale,
-            row_scale: Rows::Same(step),
+            row_scale: Rows::Same(quantized.step),
             bias: epilogue.bias,
             activation: Default::default(),
         });

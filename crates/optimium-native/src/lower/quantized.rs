@@ -273,9 +273,23 @@ fn conv(view: &NodeView, op: &Conv) -> Result<Layer> {
         && parameters.groups == parameters.input_channels
         && parameters.output_channels == parameters.groups;
     let kernel = if depthwise {
-        Kernel::Depthwise(QuantizedDepthwise::new(level, &parameters, &data, signed, &zero_points))
+        Kernel::Depthwise(QuantizedDepthwise::new(
+            level,
+            &parameters,
+            &data,
+            signed,
+            &zero_points,
+            view.packing,
+        ))
     } else {
-        Kernel::Dense(QuantizedConvolution::new(level, &parameters, &data, signed, &zero_points))
+        Kernel::Dense(QuantizedConvolution::new(
+            level,
+            &parameters,
+            &data,
+            signed,
+            &zero_points,
+            view.packing,
+        ))
     };
     let [kh, kw] = parameters.kernel;
     let name = if depthwise { "quantized depthwise" } else { "quantized convolution" };
@@ -353,7 +367,7 @@ fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
     let (row_stride, column_stride) = if op.transpose_b { (1, k) } else { (n, 1) };
     let data = tensor.read_bytes()?;
     let packed = Weights { data: &data, k, n, row_stride, column_stride, signed, zero_point: &zero_points };
-    let (packed, level) = (Arc::new(PackedMatrix::new(view.level, &packed)), view.level);
+    let (packed, level) = (Arc::new(PackedMatrix::new(view.level, &packed, view.packing)), view.level);
     Ok(Layer::new(format!("quantized gemm{}", finish.describe()), move |b| {
         let a = b.input(0)?;
         let batch = Batch::of(&a.dims, &[k, n], false, false)?.merged();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use optimium_graph::ops::{Direction, Recurrent, RecurrentKind};
-use optimium_kernels::Part;
 use optimium_kernels::recurrent::{
     self as kernels, Cell, Directions, GateFunction, Inputs, Outputs, RecurrentParameters, RecurrentWeights,
 };
+use optimium_kernels::{Packing, Part};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
@@ -111,13 +111,13 @@ fn prepared(
     if indices.iter().any(|&index| view.has_input(index) && view.constant(index).is_none()) {
         return Ok(None);
     }
-    let (w, r, b) = (view.floats(1)?, view.floats(2)?, view.floats(3)?);
-    let p = if lstm { view.floats(7)? } else { None };
+    let (w, r, b) = (view.weights(1)?, view.weights(2)?, view.weights(3)?);
+    let p = if lstm { view.weights(7)? } else { None };
     let all = [&w, &r, &b, &p];
     check_lengths(parameters, all.map(|weights| weights.as_ref().map(|weights| weights.len())))?;
     let (Some(w), Some(r)) = (&w, &r) else { return Err(Error::model("weights are missing")) };
     let weights = RecurrentWeights { w, r, b: b.as_deref(), p: p.as_deref() };
-    Ok(Some(kernels::Recurrent::new(view.level, parameters, &weights)))
+    Ok(Some(kernels::Recurrent::new(view.level, parameters, &weights, view.packing)))
 }
 
 /// Weights that are packed whenever the layer runs.
@@ -145,7 +145,7 @@ impl ComputedWeights {
             b: self.b.map(|b| memory.read(b)),
             p: self.p.map(|p| memory.read(p)),
         };
-        kernels::Recurrent::new(level, parameters, &weights)
+        kernels::Recurrent::new(level, parameters, &weights, &Packing::default())
     }
 }
 

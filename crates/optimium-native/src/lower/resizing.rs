@@ -6,7 +6,7 @@ use optimium_graph::ops::{CoordinateMode, NearestMode, Resize, ResizeMode};
 use optimium_kernels::Part;
 use optimium_kernels::resize::{self, Coordinates, Mode, ResizeOptions};
 use optimium_simd::Level;
-use optimium_tensor::{ElementType, Error, Result};
+use optimium_tensor::{ElementType, Error, Expr, Result, TensorShape};
 
 use super::view::{NodeView, normalize_axis, unsupported_type};
 use crate::layer::{Binding, Bound, Layer, Step};
@@ -136,7 +136,13 @@ impl Request {
             None
         };
         let options = options(&self.op);
-        Ok(Some(resize::Resize::new(self.level, &options, x, y, &scales, regions.as_deref())))
+        let resize = resize::Resize::new(self.level, &options, x, y, &scales, regions.as_deref());
+        let keeps_channels = x.last() == y.last() && x.last() == Some(&resize.pixel());
+        Ok(Some(if keeps_channels {
+            resize.with_strides(self.x.row_stride, self.y.row_stride)
+        } else {
+            resize
+        }))
     }
 }
 
@@ -153,7 +159,8 @@ pub(super) fn resize(view: &NodeView, op: &Resize) -> Result<Layer> {
     if size == 0 || !(mode == Mode::Nearest || element_type.storage() == ElementType::F32) {
         return Err(unsupported_type(element_type));
     }
-    Ok(Layer::new(format!("resize {mode:?}").to_lowercase(), move |b| {
+    let columns = !crops && keeps_channels(view, &scales, &op)?;
+    let layer = Layer::new(format!("resize {mode:?}").to_lowercase(), move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         if (0..rank).any(|axis| x.dims[axis] == 0 && y.dims[axis] > 0) {
             return Err(Error::shape(format!("an empty axis of {:?} cannot grow to {:?}", x.dims, y.dims)));
@@ -182,5 +189,18 @@ pub(super) fn resize(view: &NodeView, op: &Resize) -> Result<Layer> {
                 Ok(())
             }),
         })
-    }))
+    });
+    Ok(if columns { layer.reads_columns(&[0]).writes_columns() } else { layer })
+}
+
+/// Whether the last axis is known to stay as it is.
+fn keeps_channels(view: &NodeView, scales: &Numbers, op: &Resize) -> Result<bool> {
+    let last = |shape: &TensorShape| shape.dims().last().and_then(Expr::as_const);
+    let (x, y) = (view.input_shape(0)?, view.output_shape(0)?);
+    let unscaled = match scales {
+        Numbers::None => true,
+        Numbers::Known(scales) => spread(scales, op, x.rank(), 1.0)?.last() == Some(&1.0),
+        Numbers::Input(_) => false,
+    };
+    Ok(unscaled && last(x).is_some() && last(x) == last(y))
 }

@@ -1,30 +1,32 @@
 //! Copies, transposes, and tensors made of shapes.
 
 use optimium_graph::ops::{ConstantOfShape, Pad, PadMode, Range, Shape, Tile, Transpose};
-use optimium_kernels::movement::{self, StridedCopy};
-use optimium_tensor::{ElementType, Error, Result};
+use optimium_kernels::movement::{self, StridedCopy, contiguous_strides};
+use optimium_tensor::{ElementType, Error, Expr, Result};
 
 use super::view::{NodeView, unsupported_type};
-use crate::layer::{Layer, Step};
+use crate::layer::{Bound, Layer, Step};
 
 /// Elements of one tensor as they are: what a view does where it cannot be one.
 pub(super) fn copy(view: &NodeView) -> Result<Layer> {
     check_bytes(view.output_type(0)?)?;
-    Ok(Layer::new("copy", |b| {
+    let size = view.output_type(0)?.size();
+    let layer = Layer::new("copy", move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
-        if x.operand.bytes != y.operand.bytes {
+        if x.len() != y.len() {
             return Err(Error::shape(format!("{:?} cannot be reshaped to {:?}", x.dims, y.dims)));
         }
         if x.operand == y.operand {
             return Ok(Step::nothing());
         }
-        let copy = StridedCopy::new(&[y.operand.bytes], &[1], &[1], 1);
+        let copy = StridedCopy::new(&x.dims, &x.strides(), &contiguous_strides(&x.dims), size);
         let (x, y) = (x.operand, y.operand);
         Ok(Step::parallel(move |memory, part| {
             copy.run(memory.read(x), 0, memory.write(y), 0, part);
             Ok(())
         }))
-    }))
+    });
+    Ok(layer.reads_columns(&[0]))
 }
 
 /// At inference nothing is dropped: the result is the input, the mask all true.
@@ -110,7 +112,8 @@ pub(super) fn pad(view: &NodeView, pad: &Pad) -> Result<Layer> {
         PadMode::Edge => movement::PadMode::Edge,
         PadMode::Wrap => movement::PadMode::Wrap,
     };
-    Ok(Layer::new("pad", move |b| {
+    let columns = pads_columns(pad);
+    let layer = Layer::new("pad", move |b| {
         let (x, y, value) = (b.input(0)?, b.output(0)?, b.optional_input(2));
         let (mut begin, mut end) = (Vec::new(), Vec::new());
         for (axis, (before, after)) in pads.iter().enumerate() {
@@ -127,6 +130,9 @@ pub(super) fn pad(view: &NodeView, pad: &Pad) -> Result<Layer> {
             begin.push(before);
             end.push(after);
         }
+        if columns {
+            return Ok(pad_columns(&x, &y, begin.last().map_or(0, |&begin| begin as usize), value));
+        }
         let pad = movement::Pad::new(&x.dims, &begin, &end, mode, size);
         let (x, y) = (x.operand, y.operand);
         Ok(Step::parallel(move |memory, part| {
@@ -135,7 +141,47 @@ pub(super) fn pad(view: &NodeView, pad: &Pad) -> Result<Layer> {
             pad.run(memory.read(x), value, memory.write(y), part);
             Ok(())
         }))
-    }))
+    });
+    Ok(if columns { layer.reads_columns(&[0]).interleaves(&[0]) } else { layer })
+}
+
+/// Whether a pad puts a constant beside the rows of the last axis and nothing else.
+fn pads_columns(pad: &Pad) -> bool {
+    let Some((last, others)) = pad.pads.as_deref().and_then(<[_]>::split_last) else { return false };
+    let is_zero = |expr: &Expr| expr.as_const() == Some(0);
+    let grows = |expr: &Expr| expr.as_const().is_some_and(|n| n >= 0);
+    pad.mode == PadMode::Constant
+        && grows(&last.0)
+        && grows(&last.1)
+        && others.iter().all(|(before, after)| is_zero(before) && is_zero(after))
+}
+
+/// Fills the columns before and behind those of `x`, which begin at `first`, and copies `x` where it does not lie there already.
+fn pad_columns(x: &Bound, y: &Bound, first: usize, value: Option<Bound>) -> Step {
+    let size = x.element_type.size();
+    let (length, row) = (x.dims.last().copied().unwrap_or(1), y.dims.last().copied().unwrap_or(1));
+    let there = x.operand.base == y.operand.base
+        && x.operand.offset == y.operand.offset + first * size
+        && x.row_stride == y.row_stride;
+    let fill = |first: usize, count: usize| {
+        let mut dims = y.dims.clone();
+        dims.iter_mut().next_back().into_iter().for_each(|last| *last = count);
+        (StridedCopy::new(&dims, &vec![0; dims.len()], &y.strides(), size), first)
+    };
+    let fills = [fill(0, first), fill(first + length, row - first - length)];
+    let copy = (!there).then(|| StridedCopy::new(&x.dims, &x.strides(), &y.strides(), size));
+    let (x, y) = (x.operand, y.operand);
+    Step::parallel(move |memory, part| {
+        let zero = [0u8; 8];
+        let value = value.as_ref().map_or(&zero[..size], |value| memory.read(value.operand));
+        for (fill, first) in &fills {
+            fill.run(value, 0, memory.write(y), *first, part);
+        }
+        if let Some(copy) = &copy {
+            copy.run_between(memory.read_columns(x), 0, memory.write(y), first, part);
+        }
+        Ok(())
+    })
 }
 
 pub(super) fn shape(view: &NodeView, shape: &Shape) -> Result<Layer> {

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use optimium_graph::ops::{Conv, ConvTranspose, ImageLayout, Padding};
-use optimium_kernels::conv::{self, Convolution, Geometry, Parameters, TransposedConvolution};
+use optimium_kernels::conv::{
+    self, Algorithm, Convolution, ConvolutionBf16, Geometry, Images, Parameters, TransposedConvolution,
+};
 use optimium_kernels::depthwise::Depthwise;
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::{Part, SharedSlice};
+use optimium_kernels::{Packing, Part, SharedSlice};
 use optimium_simd::Level;
-use optimium_tensor::{ElementType, Error, Result};
+use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
 
 use super::epilogue::EpilogueSource;
 use super::general_conv::{Form, general};
-use super::view::NodeView;
+use super::view::{NodeView, Weights};
 use crate::layer::{Bound, Layer, Step};
 
 /// The padding before each of the dimensions.
@@ -106,14 +108,15 @@ pub(super) fn convolution_geometry(
         input: size(&x.dims),
         output: size(&y.dims),
         padding: if begin.len() == 1 { [0, begin[0]] } else { two(begin)? },
-        input_stride: input_channels,
-        output_stride: output_channels,
+        input_stride: x.row_stride,
+        output_stride: y.row_stride,
     })
 }
 
 /// A convolution kernel with its weights.
 enum Kernel {
     Dense(Convolution),
+    Bf16(ConvolutionBf16),
     Depthwise(Depthwise),
 }
 
@@ -122,17 +125,51 @@ impl Kernel {
         parameters.groups > 1 && parameters.groups == parameters.input_channels
     }
 
-    /// Packs the weights, for images of about that many pixels.
-    fn new(level: Level, parameters: &Parameters, weights: &[f32], pixels: usize) -> Kernel {
-        if Kernel::is_depthwise(parameters) {
-            return Kernel::Depthwise(Depthwise::new(level, parameters, weights));
+    /// Packs the weights, for images of about that size and the algorithm of a kernel that is not depthwise.
+    fn new(
+        level: Level,
+        parameters: &Parameters,
+        algorithm: Option<Algorithm>,
+        weights: &[f32],
+        images: &Images,
+        packing: &Packing,
+    ) -> Kernel {
+        match algorithm {
+            None => Kernel::Depthwise(Depthwise::new(level, parameters, weights, packing)),
+            Some(algorithm) => {
+                Kernel::Dense(Convolution::new(level, parameters, algorithm, weights, images, packing))
+            }
         }
-        let algorithm = conv::pick(level, parameters);
-        Kernel::Dense(Convolution::for_pixels(level, parameters, algorithm, weights, pixels))
+    }
+
+    /// The algorithm of a kernel that is not depthwise. Weights that are computed when it runs are not worth a transform.
+    fn algorithm(
+        level: Level,
+        parameters: &Parameters,
+        images: &Images,
+        constant_weights: bool,
+    ) -> Option<Algorithm> {
+        if Kernel::is_depthwise(parameters) {
+            return None;
+        }
+        let mut all = conv::candidates(level, parameters, images).into_iter().map(|all| all.algorithm);
+        all.find(|algorithm| constant_weights || !algorithm.transforms_weights())
+    }
+
+    /// Whether bfloat16 factors make it faster.
+    fn gains_from_bf16(level: Level, parameters: &Parameters, images: &Images) -> bool {
+        !Kernel::is_depthwise(parameters)
+            && ConvolutionBf16::serves(parameters)
+            && ConvolutionBf16::cost(level, parameters, images)
+                < conv::candidates(level, parameters, images)[0].cost
     }
 
     fn scratch_len(&self, geometry: &Geometry) -> usize {
-        if let Kernel::Dense(conv) = self { conv.scratch_len(geometry) } else { 0 }
+        match self {
+            Kernel::Dense(conv) => conv.scratch_len(geometry),
+            Kernel::Bf16(conv) => conv.scratch_len(geometry),
+            Kernel::Depthwise(_) => 0,
+        }
     }
 
     fn run(
@@ -146,6 +183,9 @@ impl Kernel {
     ) {
         match self {
             Kernel::Dense(conv) => conv.run(geometry, x, epilogue, y, scratch, part),
+            Kernel::Bf16(conv) => {
+                conv.run(geometry, x, epilogue, y, bytemuck::cast_slice_mut(scratch), part);
+            }
             Kernel::Depthwise(depthwise) => depthwise.run(geometry, x, epilogue, y, part),
         }
     }
@@ -156,12 +196,23 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
     let channels = [dims[1] * op.groups, dims[0]];
     let parameters = convolution_parameters(dims, channels, &op.strides, &op.dilations, op.groups)?;
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(dims[0]))?;
-    let (level, pixels) = (view.level, output_pixels(view).unwrap_or(196));
-    let kernel = view.floats(1)?.map(|weights| Arc::new(Kernel::new(level, &parameters, &weights, pixels)));
-    let name = if Kernel::is_depthwise(&parameters) {
-        "depthwise".to_owned()
+    let (level, images) = (view.level, typical_images(view).unwrap_or_default());
+    let weights = view.weights(1)?;
+    let algorithm = Kernel::algorithm(level, &parameters, &images, weights.is_some());
+    let rounded =
+        weights.is_some() && view.prefers_bf16() && Kernel::gains_from_bf16(level, &parameters, &images);
+    let pack = |weights: Weights| {
+        Arc::new(if rounded {
+            Kernel::Bf16(ConvolutionBf16::new(level, &parameters, &weights, &images, view.packing))
+        } else {
+            Kernel::new(level, &parameters, algorithm, &weights, &images, view.packing)
+        })
+    };
+    let kernel = weights.map(pack);
+    let name = if rounded {
+        "bf16".to_owned()
     } else {
-        conv::pick(level, &parameters).to_string()
+        algorithm.map_or("depthwise".to_owned(), |algorithm| algorithm.to_string())
     };
     let op = op.clone();
     let [kh, kw] = parameters.kernel;
@@ -176,7 +227,8 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
         let Some(kernel) = kernel.clone() else {
             let weights = b.input(1)?.operand;
             return Ok(Step::serial(move |memory| {
-                let kernel = Kernel::new(level, &parameters, memory.read(weights), pixels);
+                let (weights, packing) = (memory.read(weights), Packing::default());
+                let kernel = Kernel::new(level, &parameters, algorithm, weights, &images, &packing);
                 let mut scratch = vec![0.0; kernel.scratch_len(&geometry)];
                 let (x, out) = (memory.read(x.operand), memory.write(y.operand));
                 kernel.run(&geometry, x, &epilogue.read(memory), out, &mut scratch, Part::WHOLE);
@@ -191,13 +243,33 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
             kernel.run(&geometry, x, &epilogue.read(memory), out, scratch, part);
             Ok(())
         }))
-    }))
+    })
+    .reads_columns(&[0, 3])
+    .writes_columns()
+    .interleaves(&[3]))
 }
 
-/// Output pixels of one image, where they are known.
-fn output_pixels(view: &NodeView) -> Option<usize> {
-    let dims = view.output_shape(0).ok()?.as_fixed()?;
-    Some(dims[1..dims.len() - 1].iter().product())
+/// A length that is assumed for sizes which only requests decide.
+const TYPICAL_LENGTH: i64 = 224;
+
+/// The output images, or typical ones where their sizes are not fixed: one image, and all symbols of its height and width
+/// alike.
+fn typical_images(view: &NodeView) -> Option<Images> {
+    let dims = view.output_shape(0).ok()?.dims();
+    let typical = |dim: &Expr| {
+        let mut values = SymbolValues::new();
+        dim.visit_symbols(&mut |symbol| {
+            values.insert(symbol.clone(), TYPICAL_LENGTH);
+        });
+        usize::try_from(dim.evaluate(&values).ok()?).ok()
+    };
+    let batch = dims.first()?.as_const().map_or(Some(1), |batch| usize::try_from(batch).ok())?;
+    let output = match dims {
+        [_, width, _] => [1, typical(width)?],
+        [_, height, width, _] => [typical(height)?, typical(width)?],
+        _ => return None,
+    };
+    Some(Images { batch, output })
 }
 
 pub(super) fn conv_transpose(view: &NodeView, op: &ConvTranspose) -> Result<Layer> {
@@ -219,8 +291,9 @@ fn transposed_2d(view: &NodeView, op: &ConvTranspose, dims: &[usize]) -> Result<
     let parameters = convolution_parameters(dims, channels, &op.strides, &op.dilations, op.groups)?;
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(channels[1]))?;
     let level = view.level;
-    let kernel =
-        view.floats(1)?.map(|weights| Arc::new(TransposedConvolution::new(level, &parameters, &weights)));
+    let pack =
+        |weights: Weights| Arc::new(TransposedConvolution::new(level, &parameters, &weights, view.packing));
+    let kernel = view.weights(1)?.map(pack);
     let (op, kernel_sizes) = (op.clone(), dims[2..].to_vec());
     let [kh, kw] = parameters.kernel;
     Ok(Layer::new(format!("transposed convolution {kh}x{kw}{}", epilogue.describe()), move |b| {
@@ -232,7 +305,8 @@ fn transposed_2d(view: &NodeView, op: &ConvTranspose, dims: &[usize]) -> Result<
         let Some(kernel) = kernel.clone() else {
             let weights = b.input(1)?.operand;
             return Ok(Step::serial(move |memory| {
-                let kernel = TransposedConvolution::new(level, &parameters, memory.read(weights));
+                let (weights, packing) = (memory.read(weights), Packing::default());
+                let kernel = TransposedConvolution::new(level, &parameters, weights, &packing);
                 let mut scratch = vec![0.0; kernel.scratch_len(&geometry)];
                 let (x, out) = (memory.read(x.operand), memory.write(y.operand));
                 kernel.run(&geometry, x, &epilogue.read(memory), out, &mut scratch, Part::WHOLE);
@@ -247,7 +321,10 @@ fn transposed_2d(view: &NodeView, op: &ConvTranspose, dims: &[usize]) -> Result<
             kernel.run(&geometry, x, &epilogue.read(memory), out, scratch, part);
             Ok(())
         }))
-    }))
+    })
+    .reads_columns(&[0, 3])
+    .writes_columns()
+    .interleaves(&[3]))
 }
 
 /// What is cut off before each dimension: given, or found from the output's size.

@@ -1,10 +1,13 @@
 //! A node with what lowering asks of its graph.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use optimium_device::Precision;
 use optimium_graph::{Graph, Node, ValueId};
+use optimium_kernels::Packing;
 use optimium_simd::Level;
-use optimium_tensor::{ElementType, Error, Result, Tensor, TensorShape};
+use optimium_tensor::{ElementType, Error, ReadGuard, Result, Tensor, TensorShape};
 
 /// A node to be lowered.
 #[derive(Clone, Copy)]
@@ -12,11 +15,37 @@ pub(crate) struct NodeView<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) node: &'a Node,
     pub(crate) level: Level,
+    pub(crate) precision: Precision,
+    /// Where its packed weights come from.
+    pub(crate) packing: &'a Packing<'a>,
+}
+
+/// Weights as `f32`, which are read only where somebody looks at them.
+pub(crate) enum Weights<'a> {
+    /// In the constant itself.
+    InPlace(ReadGuard<'a, f32>),
+    /// Converted from another type.
+    Converted(Vec<f32>),
+}
+
+impl Deref for Weights<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Weights::InPlace(elements) => elements,
+            Weights::Converted(elements) => elements,
+        }
+    }
 }
 
 impl<'a> NodeView<'a> {
     fn given(&self, index: usize) -> Result<ValueId> {
         self.node.input(index).ok_or_else(|| Error::model(format!("input {index} is missing")))
+    }
+
+    /// Whether factors may be bfloat16, and the level multiplies them fast.
+    pub(crate) fn prefers_bf16(&self) -> bool {
+        self.precision == Precision::Bf16 && self.level.has_bf16()
     }
 
     /// Whether input `index` is there.
@@ -77,6 +106,18 @@ impl<'a> NodeView<'a> {
     /// [`Type`](optimium_tensor::ErrorKind::Type) where it is one of something else.
     pub(crate) fn floats(&self, index: usize) -> Result<Option<Arc<[f32]>>> {
         self.constant(index).map(|tensor| tensor.to_f32s().map(Arc::from)).transpose()
+    }
+
+    /// The content of input `index`, where it is a constant of floats, without a copy where they are `f32`.
+    ///
+    /// # Errors
+    /// As [`floats`](Self::floats).
+    pub(crate) fn weights(&self, index: usize) -> Result<Option<Weights<'a>>> {
+        let Some(tensor) = self.constant(index) else { return Ok(None) };
+        if tensor.element_type().storage() == ElementType::F32 {
+            return Ok(Some(Weights::InPlace(tensor.read::<f32>()?)));
+        }
+        tensor.to_f32s().map(|elements| Some(Weights::Converted(elements)))
     }
 
     /// `axis` of input 0, counted from the start.

@@ -1,13 +1,17 @@
 //! Builds a graph, runs it in every way, and compares.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use optimium_device::{Backend, Cancellation, CompileOptions, Executable, ExecutionState};
+use optimium_device::{
+    Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, PackedWeights, Precision,
+};
 use optimium_graph::ops::{Binary, Unary};
 use optimium_graph::{Graph, Node, Operator, ValueId, shapes};
 use optimium_native::Native;
 use optimium_simd::Level;
-use optimium_tensor::{Element, ElementType, Error, Tensor, TensorShape};
+use optimium_tensor::{Buffer, Element, ElementType, Error, Tensor, TensorShape};
 use optimium_testing::{Random, Tolerance, compare, each_case};
 
 /// Sums and products of a few numbers.
@@ -107,9 +111,25 @@ impl Builder {
         self.node(Operator::Binary { function }, &[a, b])
     }
 
-    /// The outputs, after two runs of one state: the second must not see what the first left.
+    /// The outputs, the same ones with the packed weights of another compilation.
     fn run(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Vec<Tensor>, Error> {
-        let plan: Arc<dyn Executable> = Native::new().compile(graph, options)?;
+        let plan = Native::new().compile(graph, options)?;
+        let outputs = self.run_plan(graph, plan.clone())?;
+        let kept = CompileOptions { packed: Some(kept(&*plan)?), ..options.clone() };
+        let again = Native::new().compile(graph, &kept)?;
+        if let Some(block) = again.packed().iter().find(|block| !block.kept) {
+            return Err(Error::model(format!("{} was packed anew", block.key)));
+        }
+        for (first, second) in outputs.iter().zip(self.run_plan(graph, again)?) {
+            if first.read_bytes()?[..] != second.read_bytes()?[..] {
+                return Err(Error::model("kept weights give another result"));
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The outputs, after two runs of one state: the second must not see what the first left.
+    fn run_plan(&self, graph: &Arc<Graph>, plan: Arc<dyn Executable>) -> Result<Vec<Tensor>, Error> {
         let mut state: Box<dyn ExecutionState> = plan.create_state()?;
         let dims: Vec<&[usize]> = self.inputs.iter().map(Tensor::dims).collect();
         let symbols = shapes::bind(graph, &dims)?;
@@ -137,10 +157,21 @@ impl Builder {
     }
 
     /// What the graph gives in every way of running it; all must succeed.
-    fn check(&mut self, expected: &[Expected], tolerance: Tolerance) -> Result<(), String> {
+    pub(crate) fn check(&mut self, expected: &[Expected], tolerance: Tolerance) -> Result<(), String> {
+        self.check_at(Precision::F32, expected, tolerance)
+    }
+
+    /// As [`check`](Builder::check), in that precision.
+    pub(crate) fn check_at(
+        &mut self,
+        precision: Precision,
+        expected: &[Expected],
+        tolerance: Tolerance,
+    ) -> Result<(), String> {
         let ids: Vec<ValueId> = expected.iter().map(|(id, _)| *id).collect();
         let graph = self.finished(&ids).map_err(|error| error.to_string())?;
         for options in ways() {
+            let options = CompileOptions { precision, ..options };
             let way = format!(
                 "{:?}, {} workers, shared memory {}",
                 options.instruction_set, options.threads, options.memory_optimization
@@ -154,10 +185,50 @@ impl Builder {
         Ok(())
     }
 
+    /// The operators whose steps are run, with one worker and memory shared; what needs no step is left out.
+    pub(crate) fn operators_run(&mut self, outputs: &[ValueId]) -> Result<Vec<String>, Error> {
+        let graph = self.finished(outputs)?;
+        let plan: Arc<dyn Executable> = Native::new().compile(&graph, &CompileOptions::default())?;
+        let dims: Vec<&[usize]> = self.inputs.iter().map(Tensor::dims).collect();
+        let symbols = shapes::bind(&graph, &dims)?;
+        let result = |id: &ValueId| {
+            let value = graph.value(*id);
+            let shape = value.shape().ok_or_else(|| Error::model("an output without a shape"))?;
+            Tensor::zeros(value.element_type().unwrap_or(ElementType::F32), &shape.evaluate(&symbols)?)
+        };
+        let results = graph.outputs.iter().map(result).collect::<Result<Vec<_>, Error>>()?;
+        let seen = Seen::default();
+        plan.clone().create_state()?.run_observed(&self.inputs, &results, &Cancellation::new(), &seen)?;
+        let seen = seen.0.into_inner().expect("no panic");
+        Ok(seen.into_iter().map(|index| plan.operations()[index].operator.clone()).collect())
+    }
+
     /// The error of running the graph.
     pub(crate) fn failure(&mut self, output: ValueId, options: &CompileOptions) -> Option<Error> {
         let graph = self.finished(&[output]).ok()?;
         self.run(&graph, options).err()
+    }
+}
+
+/// The packed weights of a plan, as they would be found in a file.
+fn kept(plan: &dyn Executable) -> Result<PackedWeights, Error> {
+    let (mut bytes, mut places) = (Vec::new(), HashMap::new());
+    for block in plan.packed() {
+        let start = bytes.len();
+        bytes.extend_from_slice(block.bytes);
+        places.insert(block.key, start..bytes.len());
+        bytes.resize(bytes.len().next_multiple_of(64), 0);
+    }
+    Ok(PackedWeights::new(Arc::new(Buffer::read_only(&bytes)?), places))
+}
+
+/// The operations of which steps were run.
+#[derive(Default)]
+struct Seen(Mutex<Vec<usize>>);
+
+impl Observer for Seen {
+    fn step(&self, _worker: usize, operation: usize, _start: Instant, _end: Instant) {
+        self.0.lock().expect("no panic").push(operation);
     }
 }
 

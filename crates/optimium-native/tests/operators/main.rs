@@ -1,11 +1,14 @@
 //! Small graphs through the whole backend, against naive values: at every instruction set that the machine has, with one
 //! worker and two, with memory shared and not.
 
+mod attention;
+mod columns;
 mod elementwise;
 mod harness;
 mod images;
 mod indexing;
 mod mixed;
 mod normalizations;
+mod precision;
 mod products;
 mod views;

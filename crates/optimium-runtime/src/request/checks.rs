@@ -1,5 +1,7 @@
 //! What `infer` makes sure of before anything runs.
 
+use std::ops::Range;
+
 use optimium_tensor::{ElementType, Error, Expr, Result, Tensor};
 
 use super::{Tensors, model};
@@ -11,7 +13,7 @@ pub(super) fn in_order(what: &str, infos: &[TensorInfo], given: Tensors<'_>) -> 
     match given {
         Tensors::Named(tensors) => model::sort_by_name(what, infos, tensors),
         Tensors::Ordered(tensors) => {
-            model::check_count(&format!("{what}s"), infos.len(), tensors.len())?;
+            model::check_count(what, infos.len(), tensors.len())?;
             Ok(tensors)
         }
     }
@@ -38,6 +40,8 @@ pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) ->
 
 /// Checks that outputs can be written and that nothing else of the call lies in their memory.
 pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+    let read: Vec<_> = inputs.iter().map(addresses).collect();
+    let written: Vec<_> = outputs.iter().map(addresses).collect();
     for (i, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
         let refuse = |why: String| Err(Error::invalid_argument(format!("the output {:?} {why}", info.name)));
         if output.element_type() == ElementType::String {
@@ -46,13 +50,15 @@ pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]
         if output.buffer().is_some_and(|(buffer, _)| !buffer.is_writable()) {
             return refuse("is a read-only tensor".into());
         }
-        let Some(written) = addresses(output) else { continue };
-        let shares = |other: &Tensor| addresses(other).is_some_and(|other| overlap(&written, &other));
-        if let Some((other, _)) = model.outputs.iter().zip(&outputs[..i]).find(|(_, tensor)| shares(tensor)) {
-            return refuse(format!("shares memory with the output {:?}", other.name));
+        let Some(own) = &written[i] else { continue };
+        let shared_with = |others: &[Option<Range<usize>>]| {
+            others.iter().position(|other| other.as_ref().is_some_and(|other| overlap(own, other)))
+        };
+        if let Some(other) = shared_with(&written[..i]) {
+            return refuse(format!("shares memory with the output {:?}", model.outputs[other].name));
         }
-        if let Some((other, _)) = model.inputs.iter().zip(inputs).find(|(_, tensor)| shares(tensor)) {
-            return refuse(format!("shares memory with the input {:?}", other.name));
+        if let Some(other) = shared_with(&read) {
+            return refuse(format!("shares memory with the input {:?}", model.inputs[other].name));
         }
     }
     Ok(())

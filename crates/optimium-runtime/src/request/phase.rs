@@ -38,6 +38,8 @@ struct State {
     callback: Option<Callback>,
     /// The threads that run a callback of this request now.
     in_callback: Vec<ThreadId>,
+    /// Number of threads that sleep until something changes.
+    waiting: usize,
 }
 
 impl Phase {
@@ -93,8 +95,18 @@ impl Phase {
 
     /// Takes [`begin`](Phase::begin) back.
     pub(super) fn abandon(&self) {
-        self.lock().status = InferStatus::Ready;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.status = InferStatus::Ready;
+        self.wake(state);
+    }
+
+    /// Wakes those who wait. A notification that nobody hears would be a system call for nothing.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let is_heard = state.waiting > 0;
+        drop(state);
+        if is_heard {
+            self.changed.notify_all();
+        }
     }
 
     /// The inference has ended: sets the final state, calls the callback, and wakes those who wait.
@@ -104,8 +116,7 @@ impl Phase {
         let (status, callback) = (state.status, state.callback.clone());
         let Some(callback) = callback else {
             state.unreported = error;
-            drop(state);
-            self.changed.notify_all();
+            self.wake(state);
             return;
         };
         let shown = error.as_ref().map(copy);
@@ -121,27 +132,36 @@ impl Phase {
         if let Some(position) = state.in_callback.iter().position(|&id| id == thread::current().id()) {
             state.in_callback.swap_remove(position);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.wake(state);
         // Last of all: the request may have been given another callback, and this one may own anything.
         drop(callback);
     }
 
-    /// Waits for the inference and its callback to end, at most `period`; the result says whether they have.
-    /// On a thread that runs a callback of this request, the inference alone.
-    pub(super) fn wait(&self, period: Duration) -> bool {
-        let here = thread::current().id();
-        let busy = |state: &mut State| {
-            let callbacks = !state.in_callback.is_empty() && !state.in_callback.contains(&here);
-            state.status == InferStatus::Running || callbacks
-        };
-        let waited = self.changed.wait_timeout_while(self.lock(), period, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    /// Waits for the inference and its callback to end, at most `period`; on a thread that runs a callback of this
+    /// request, for the inference alone. The result says whether they have.
+    ///
+    /// # Errors
+    /// The error of an inference that has ended, where nobody has been told yet.
+    pub(super) fn wait(&self, period: Duration) -> Result<bool> {
+        let mut state = self.lock();
+        if state.is_busy() {
+            state.waiting += 1;
+            let waited = self.changed.wait_timeout_while(state, period, |state| state.is_busy());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+            if state.is_busy() {
+                return Ok(false);
+            }
+        }
+        state.unreported.take().map_or(Ok(true), Err)
     }
+}
 
-    /// The error that nobody has been told yet.
-    pub(super) fn report(&self) -> Option<Error> {
-        self.lock().unreported.take()
+impl State {
+    /// Whether an inference runs, or its callback on another thread.
+    fn is_busy(&self) -> bool {
+        let on_other_thread = || !self.in_callback.contains(&thread::current().id());
+        self.status == InferStatus::Running || (!self.in_callback.is_empty() && on_other_thread())
     }
 }
 

@@ -346,6 +346,129 @@ fn many_requests_share_a_model() {
 }
 
 #[test]
+fn callers_may_change_their_ways() {
+    let request = model(doubling()).create_request();
+    let (calls, called) = mpsc::channel();
+    request.set_callback(Some(Arc::new(move |_, _| calls.send(std::thread::current().id()).unwrap())));
+    let here = std::thread::current().id();
+    for round in 0..300 {
+        infer(&request, inputs(1), outputs(1)).unwrap();
+        match round % 3 {
+            // Waiting at once makes the request expect the same of the next time.
+            0 => assert!(!wait(&request).unwrap()),
+            1 => assert!(!wait_with_timeout(&request)),
+            _ => assert_ne!(called.recv_timeout(Duration::from_secs(20)).unwrap(), here),
+        }
+        while request.status() == InferStatus::Running {
+            std::thread::yield_now();
+        }
+        assert!(!wait(&request).unwrap());
+        called.try_iter().for_each(drop);
+    }
+}
+
+fn wait_with_timeout(request: &InferRequest) -> bool {
+    request.wait(Some(Duration::from_secs(20)), &mut || false).unwrap()
+}
+
+#[test]
+fn several_inferences_of_one_caller_run_side_by_side() {
+    let (begun, begins) = mpsc::channel();
+    let gate = Arc::new(std::sync::Barrier::new(2));
+    let meet = AtomicUsize::new(0);
+    let model = model(Arc::new(move |_, _, _| {
+        // The first rounds teach the requests that their caller waits at once.
+        if meet.fetch_add(1, Ordering::Relaxed) >= 8 {
+            begun.send(()).unwrap();
+            gate.wait();
+        }
+        Ok(())
+    }));
+    if model.0.scheduler.max_workers() < 2 {
+        return;
+    }
+    let requests = [model.create_request(), model.create_request()];
+    for _ in 0..4 {
+        for request in &requests {
+            infer(request, inputs(1), outputs(1)).unwrap();
+            assert!(!wait(request).unwrap());
+        }
+    }
+    for request in &requests {
+        infer(request, inputs(1), outputs(1)).unwrap();
+    }
+    for request in &requests {
+        assert!(!wait(request).unwrap());
+    }
+    assert_eq!(begins.try_iter().count(), 2);
+}
+
+#[test]
+fn quick_waits_do_all_of_a_wait_or_nothing() {
+    let fails = AtomicUsize::new(0);
+    let request = model(Arc::new(move |_, _, _| match fails.fetch_add(1, Ordering::Relaxed) {
+        n if n % 5 == 4 => Err(Error::infer("the fifth")),
+        _ => Ok(()),
+    }))
+    .create_request();
+    let (mut quick, mut failed) = (0, 0);
+    for _ in 0..1000 {
+        infer(&request, inputs(1), outputs(1)).unwrap();
+        let result = match request.wait_quickly() {
+            Some(result) => {
+                quick += 1;
+                result
+            }
+            None => wait(&request).map(|late| assert!(!late)),
+        };
+        failed += usize::from(result.is_err());
+        assert_ne!(request.status(), InferStatus::Running);
+        assert!(request.wait_quickly().is_none(), "nothing is queued");
+    }
+    assert_eq!(failed, 200);
+    assert!(quick > 0);
+}
+
+#[test]
+fn many_threads_infer_cancel_and_drop() {
+    let model = model(Arc::new(|_, _, cancellation| {
+        for _ in 0..20 {
+            if cancellation.is_cancelled() {
+                return Err(Error::new(ErrorKind::InferCanceled, "cancelled"));
+            }
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }));
+    std::thread::scope(|scope| {
+        for seed in 0..6u64 {
+            let model = &model;
+            scope.spawn(move || {
+                let mut random = optimium_testing::Random::new(seed + 1);
+                let mut request = model.create_request();
+                for _ in 0..400 {
+                    infer(&request, inputs(1), outputs(1)).unwrap();
+                    let action = random.range(0, 6) as usize;
+                    match action {
+                        0 => request.cancel(),
+                        1 => request = model.create_request(),
+                        2 => while request.status() == InferStatus::Running {},
+                        3 => drop(request.wait(Some(Duration::from_micros(30)), &mut || false)),
+                        _ => {}
+                    }
+                    match wait(&request) {
+                        Ok(late) => assert!(!late),
+                        Err(error) => {
+                            assert!(action == 0 && error.kind() == ErrorKind::InferCanceled, "{error}")
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn intermediate_tensors_can_be_read_and_saved() {
     let folder = std::env::temp_dir().join(format!("optimium-intermediates-{}", std::process::id()));
     let options = LoadOptions { intermediate_save_path: Some(folder.clone()), ..LoadOptions::default() };

@@ -87,6 +87,10 @@ impl Simd for Avx2 {
     const LEVEL: Level = Level::Avx2;
 
     #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        self.enter(task)
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         proven!(_mm256_set1_ps(x))
     }
@@ -212,6 +216,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn eq(self, a: __m256, b: __m256) -> __m256i {
         proven!(_mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)))
+    }
+    #[inline(always)]
+    fn any(self, mask: __m256i) -> bool {
+        proven!(_mm256_testz_si256(mask, mask)) == 0
     }
     #[inline(always)]
     fn select(self, mask: __m256i, on: __m256, off: __m256) -> __m256 {
@@ -369,6 +377,26 @@ impl Simd for Avx2 {
         let mut bytes = [0u8; 32];
         proven!(_mm256_storeu_si256(bytes.as_mut_ptr().cast(), v));
         proven!(std::ptr::copy_nonoverlapping(bytes.as_ptr(), p, n));
+    }
+    #[inline(always)]
+    unsafe fn load_byte_halves(self, p: *const u8, q: *const u8, n: usize) -> __m256i {
+        if n >= 16 {
+            return proven!(_mm256_loadu2_m128i(q.cast(), p.cast()));
+        }
+        let mut bytes = [0u8; 32];
+        proven!(std::ptr::copy_nonoverlapping(p, bytes.as_mut_ptr(), n));
+        proven!(std::ptr::copy_nonoverlapping(q, bytes.as_mut_ptr().add(16), n));
+        proven!(_mm256_loadu_si256(bytes.as_ptr().cast()))
+    }
+    #[inline(always)]
+    unsafe fn store_byte_halves(self, p: *mut u8, q: *mut u8, v: __m256i, n: usize) {
+        if n >= 16 {
+            return proven!(_mm256_storeu2_m128i(q.cast(), p.cast(), v));
+        }
+        let mut bytes = [0u8; 32];
+        proven!(_mm256_storeu_si256(bytes.as_mut_ptr().cast(), v));
+        proven!(std::ptr::copy_nonoverlapping(bytes.as_ptr(), p, n));
+        proven!(std::ptr::copy_nonoverlapping(bytes.as_ptr().add(16), q, n));
     }
     #[inline(always)]
     fn interleave_bytes(self, rows: [__m256i; 4]) -> [__m256i; 4] {

@@ -1,15 +1,16 @@
 //! AVX-512: sixteen lanes, thirty-two registers, masks of their own.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::proven;
-use crate::{Level, Simd, SimdTask};
+use crate::{Level, Simd, SimdTask, dot_bf16_by_parts, round_to_bf16};
 
-/// AVX-512 F, BW, DQ, VL (with AVX2, FMA and F16C); with `VNNI` its byte dot product too.
+/// AVX-512 F, BW, DQ, VL (with AVX2, FMA and F16C); with `VNNI` its byte dot product too, with `BF16` that of bfloat16.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512<const VNNI: bool>(());
+pub struct Avx512<const VNNI: bool, const BF16: bool = false>(());
 
-impl<const VNNI: bool> Avx512<VNNI> {
+impl<const VNNI: bool, const BF16: bool> Avx512<VNNI, BF16> {
     /// The proof that this machine has it.
     #[inline]
     pub fn detect() -> Option<Self> {
@@ -20,21 +21,32 @@ impl<const VNNI: bool> Avx512<VNNI> {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        (base && (!VNNI || is_x86_feature_detected!("avx512vnni"))).then_some(Self(()))
+        let vnni = !VNNI || is_x86_feature_detected!("avx512vnni");
+        let bf16 = !BF16 || is_x86_feature_detected!("avx512bf16");
+        (base && vnni && bf16).then_some(Self(()))
     }
 
     /// Runs `task` with the features switched on.
     #[inline]
     pub fn enter<T: SimdTask>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-        fn base<T: SimdTask, const VNNI: bool>(simd: Avx512<VNNI>, task: T) -> T::Output {
+        fn base<T: SimdTask, S: Simd>(simd: S, task: T) -> T::Output {
             task.run(simd)
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-        fn vnni<T: SimdTask, const VNNI: bool>(simd: Avx512<VNNI>, task: T) -> T::Output {
+        fn vnni<T: SimdTask, S: Simd>(simd: S, task: T) -> T::Output {
             task.run(simd)
         }
-        if VNNI { proven!(vnni(self, task)) } else { proven!(base(self, task)) }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+        fn bf16<T: SimdTask, S: Simd>(simd: S, task: T) -> T::Output {
+            task.run(simd)
+        }
+        const { assert!(!(VNNI && BF16), "no function has both switched on") };
+        match (VNNI, BF16) {
+            (false, false) => proven!(base(self, task)),
+            (true, _) => proven!(vnni(self, task)),
+            (false, true) => proven!(bf16(self, task)),
+        }
     }
 }
 
@@ -52,7 +64,10 @@ fn first_bytes(n: usize) -> __mmask64 {
 
 /// Transposes a block: pairs, then quadruples within the 128-bit quarters, then the quarters themselves.
 #[inline(always)]
-fn transpose_16x16<const VNNI: bool>(_: Avx512<VNNI>, rows: [__m512; 16]) -> [__m512; 16] {
+fn transpose_16x16<const VNNI: bool, const BF16: bool>(
+    _: Avx512<VNNI, BF16>,
+    rows: [__m512; 16],
+) -> [__m512; 16] {
     let mut pairs = rows;
     for i in 0..8 {
         pairs[2 * i] = proven!(_mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]));
@@ -81,7 +96,7 @@ fn transpose_16x16<const VNNI: bool>(_: Avx512<VNNI>, rows: [__m512; 16]) -> [__
     out
 }
 
-impl<const VNNI: bool> Simd for Avx512<VNNI> {
+impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     type F32 = __m512;
     type I32 = __m512i;
     type Mask = __mmask16;
@@ -89,6 +104,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const REGISTERS: usize = 32;
     const LEVEL: Level = if VNNI { Level::Avx512Vnni } else { Level::Avx512 };
 
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        self.enter(task)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         proven!(_mm512_set1_ps(x))
@@ -193,6 +212,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         proven!(_mm512_scalef_ps(a, n))
     }
     #[inline(always)]
+    fn scale_by_small_power_of_two(self, a: __m512, n: __m512) -> __m512 {
+        proven!(_mm512_scalef_ps(a, n))
+    }
+    #[inline(always)]
     fn lt(self, a: __m512, b: __m512) -> __mmask16 {
         proven!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b))
     }
@@ -203,6 +226,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     #[inline(always)]
     fn eq(self, a: __m512, b: __m512) -> __mmask16 {
         proven!(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b))
+    }
+    #[inline(always)]
+    fn any(self, mask: __mmask16) -> bool {
+        mask != 0
     }
     #[inline(always)]
     fn select(self, mask: __mmask16, on: __m512, off: __m512) -> __m512 {
@@ -337,7 +364,35 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         if n >= 64 {
             return proven!(_mm512_storeu_si512(p.cast(), v));
         }
+        if n == 32 {
+            return proven!(_mm256_storeu_si256(p.cast(), _mm512_castsi512_si256(v)));
+        }
+        if n == 16 {
+            return proven!(_mm_storeu_si128(p.cast(), _mm512_castsi512_si128(v)));
+        }
         proven!(_mm512_mask_storeu_epi8(p.cast(), first_bytes(n), v))
+    }
+    #[inline(always)]
+    unsafe fn load_byte_halves(self, p: *const u8, q: *const u8, n: usize) -> __m512i {
+        let mask = first_bytes(n) as __mmask32;
+        let (low, high) =
+            proven!((_mm256_maskz_loadu_epi8(mask, p.cast()), _mm256_maskz_loadu_epi8(mask, q.cast())));
+        proven!(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
+    }
+    #[inline(always)]
+    unsafe fn store_byte_halves(self, p: *mut u8, q: *mut u8, v: __m512i, n: usize) {
+        let (low, high) = proven!((_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)));
+        if n >= 32 {
+            proven!(_mm256_storeu_si256(p.cast(), low));
+            return proven!(_mm256_storeu_si256(q.cast(), high));
+        }
+        if n == 16 {
+            proven!(_mm_storeu_si128(p.cast(), _mm256_castsi256_si128(low)));
+            return proven!(_mm_storeu_si128(q.cast(), _mm256_castsi256_si128(high)));
+        }
+        let mask = first_bytes(n) as __mmask32;
+        proven!(_mm256_mask_storeu_epi8(p.cast(), mask, low));
+        proven!(_mm256_mask_storeu_epi8(q.cast(), mask, high));
     }
     #[inline(always)]
     fn interleave_bytes(self, rows: [__m512i; 4]) -> [__m512i; 4] {
@@ -379,5 +434,29 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     unsafe fn load_bf16(self, p: *const u16, n: usize) -> __m512 {
         let bits = proven!(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p.cast())));
         proven!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: __m512, n: usize) {
+        let halves = if BF16 {
+            proven!(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
+        } else {
+            let rounded = round_to_bf16(self, v);
+            proven!(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)))
+        };
+        if n >= 16 {
+            return proven!(_mm256_storeu_si256(p.cast(), halves));
+        }
+        proven!(_mm256_mask_storeu_epi16(p.cast(), first_lanes(n), halves))
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        if BF16 {
+            return proven!(_mm512_dpbf16_ps(
+                sum,
+                transmute::<__m512i, __m512bh>(a),
+                transmute::<__m512i, __m512bh>(b)
+            ));
+        }
+        dot_bf16_by_parts(self, sum, a, b)
     }
 }

@@ -54,6 +54,10 @@ def convert(
         Path | None,
         typer.Option("--output", "-o", help="The model folder to be written; the model's name by default."),
     ] = None,
+    pack: Annotated[
+        bool,
+        typer.Option(help="Store the weights also as kernels for this machine read them, for faster loading."),
+    ] = True,
 ) -> None:
     """Converts a model file to a model folder."""
     destination = source.with_suffix("") if output is None else output
@@ -64,6 +68,7 @@ def convert(
             rt.convert(
                 source,
                 destination,
+                pack=pack,
                 progress=lambda what, done: progress.update(task, description=what, completed=done),
             )
         typer.echo(f"wrote {destination}")
@@ -82,7 +87,7 @@ def inspect(
 
     def work() -> None:
         loaded = _load(model, threads=threads)
-        report = _inspect.report(loaded)
+        report = _inspect.report(loaded, model)
         if as_json:
             typer.echo(json.dumps(report, indent=2))
         else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,13 +23,23 @@ def _tensor(info: rt.TensorInfo) -> dict[str, Any]:
     }
 
 
-def report(model: rt.Model) -> dict[str, Any]:
-    """Everything about a model."""
+def files(path: Path) -> list[dict[str, Any]]:
+    """The files of a model folder: name, bytes and role; none for other models."""
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        return []
+    listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    return [{"name": file["name"], "bytes": file["size"], "role": file["role"]} for file in listed]
+
+
+def report(model: rt.Model, path: Path) -> dict[str, Any]:
+    """Everything about a model that was loaded from `path`."""
     operations = model.operations
     constants = [info for info in model.tensors if info.constant]
     return {
         "name": model.name,
         "is_dynamic": model.is_dynamic,
+        "files": files(path),
         "inputs": [_tensor(model.get_tensor(name)) for name in model.input_names],
         "outputs": [_tensor(model.get_tensor(name)) for name in model.output_names],
         "operators": dict(Counter(operation.operator for operation in operations).most_common()),
@@ -52,6 +64,11 @@ def show(report: dict[str, Any], plan: bool, console: Console) -> None:
     constants = report["constants"]
     console.print(f"{report['name']}: {'dynamic' if report['is_dynamic'] else 'static'} shapes", markup=False)
     console.print(f"{constants['count']} constants of {constants['bytes']} bytes, {report['tensors']} tensors")
+    if report["files"]:
+        table = _table("files", "name", "role", "bytes")
+        for file in report["files"]:
+            table.add_row(file["name"], file["role"], str(file["bytes"]))
+        console.print(table, markup=False)
     for side in ("inputs", "outputs"):
         table = _table(side, "name", "type", "shape", "bytes", "quantization")
         for info in report[side]:

@@ -66,17 +66,16 @@ pub(super) fn trailing_dims(editor: &Editor, x: ValueId, axis: usize) -> Option<
     editor.dims(x)?.get(axis..)?.iter().map(|dim| usize::try_from(dim.as_const()?).ok()).collect()
 }
 
-/// The normalized axes' dimensions of a normalization.
-fn normalized_dims(editor: &Editor, node: NodeId, axis: i64) -> Option<Vec<usize>> {
-    let x = editor.input(node, 0)?;
+/// The dimensions of `x` that are normalized together.
+fn normalized_dims(editor: &Editor, x: ValueId, axis: i64) -> Option<Vec<usize>> {
     let rank = editor.rank(x)? as i64;
     let first = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
     trailing_dims(editor, x, first)
 }
 
-/// A parameter of a normalization: a constant that has one number for each normalized element, or one for all.
-pub(super) fn parameter(editor: &mut Editor, node: NodeId, axis: i64, value: ValueId) -> Option<ValueId> {
-    let dims = normalized_dims(editor, node, axis)?;
+/// A parameter of a normalization of `x`: a constant that has one number for each normalized element.
+pub(super) fn parameter(editor: &mut Editor, x: ValueId, axis: i64, value: ValueId) -> Option<ValueId> {
+    let dims = normalized_dims(editor, x, axis)?;
     let own = editor.fixed(value)?;
     if own == dims {
         return Some(value);
@@ -101,7 +100,7 @@ pub(super) fn scale(editor: &mut Editor, node: NodeId) -> Option<()> {
     if !is_ones(editor, old) || editor.input(inner, 2).is_some() {
         return None;
     }
-    let scale = parameter(editor, inner, layer.axis, factor)?;
+    let scale = parameter(editor, x, layer.axis, factor)?;
     editor.replace(node, Operator::LayerNormalization(layer), vec![Some(x), Some(scale)]);
     Some(())
 }
@@ -114,7 +113,7 @@ pub(super) fn bias(editor: &mut Editor, node: NodeId) -> Option<()> {
     if editor.input(inner, 2).is_some() {
         return None;
     }
-    let bias = parameter(editor, inner, layer.axis, term)?;
+    let bias = parameter(editor, x, layer.axis, term)?;
     editor.replace(node, Operator::LayerNormalization(layer), vec![Some(x), Some(scale), Some(bias)]);
     Some(())
 }

@@ -1,10 +1,14 @@
 //! Functions that exporters spell out in elementary operators, put together again.
 
 mod activations;
+mod attention;
+mod channel_shuffle;
 mod dynamic_quantization;
 mod layer_normalization;
+mod moments;
 mod product;
 mod rms_normalization;
+mod rotary;
 
 use optimium_tensor::Result;
 
@@ -15,10 +19,17 @@ pub(super) fn run(editor: &mut Editor) -> Result<usize> {
         + editor.visit(activations::product_of_activation)
         + editor.visit(layer_normalization::core)
         + editor.visit(layer_normalization::scale)
+        + editor.visit(moments::layer_normalization)
         + editor.visit(layer_normalization::bias)
         + editor.visit(rms_normalization::core)
         + editor.visit(rms_normalization::scale)
+        + editor.visit(channel_shuffle::with_channels_last)
         + editor.visit(dynamic_quantization::matmul))
+}
+
+/// Patterns of many operators, which count on transposes and factors being where they belong.
+pub(super) fn run_attention(editor: &mut Editor) -> Result<usize> {
+    Ok(editor.visit(rotary::core) + editor.visit(attention::core))
 }
 
 #[cfg(test)]
@@ -198,6 +209,25 @@ mod tests {
                     let (scale, bias) = (b.weights(&[4]), b.weights(&[4]));
                     let y = b.binary(Binary::Mul, y, scale);
                     b.binary(Binary::Add, y, bias)
+                },
+                &["LayerNormalization"],
+            ),
+            (
+                "layer normalization of moments",
+                |b, x| {
+                    let mean = b.reduce(Reduction::Mean, x, &[-1], true);
+                    let d = b.binary(Binary::Sub, x, mean);
+                    let squares = b.binary(Binary::Mul, d, d);
+                    let variance = b.reduce(Reduction::Mean, squares, &[-1], true);
+                    let sum = plus(b, variance, 1e-3);
+                    let root = b.unary(Unary::Sqrt, sum);
+                    let root = b.unary(Unary::Reciprocal, root);
+                    let (scale, bias) = (b.weights(&[4]), b.weights(&[4]));
+                    let factor = b.binary(Binary::Mul, root, scale);
+                    let shift = b.binary(Binary::Mul, mean, factor);
+                    let rest = b.binary(Binary::Sub, bias, shift);
+                    let scaled = b.binary(Binary::Mul, x, factor);
+                    b.binary(Binary::Add, scaled, rest)
                 },
                 &["LayerNormalization"],
             ),

@@ -35,7 +35,7 @@ pub(super) fn scale(editor: &mut Editor, node: NodeId) -> Option<()> {
     if !is_ones(editor, old) {
         return None;
     }
-    let scale = parameter(editor, inner, rms.axis, factor)?;
+    let scale = parameter(editor, x, rms.axis, factor)?;
     editor.replace(node, Operator::RmsNormalization(rms), vec![Some(x), Some(scale)]);
     Some(())
 }

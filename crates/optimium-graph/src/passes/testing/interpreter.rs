@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use optimium_tensor::TensorShape;
 
 use crate::ops::{
-    Activation, Binary, Conv, Fusion, ImageLayout, MatMul, Padding, Reduce, Reduction, Softmax, Unary,
+    Activation, Attention, Binary, Conv, Fusion, ImageLayout, MatMul, Padding, Reduce, Reduction,
+    RotaryEmbedding, Softmax, Unary,
 };
 use crate::{Graph, Node, Operator, ValueId};
 
@@ -139,6 +140,8 @@ fn compute(node: &Node, arrays: &HashMap<ValueId, Array>) -> Outcome<Array> {
         }
         Operator::Reduce(op) => reduce(op, x)?,
         Operator::Softmax(op) => softmax(op, x),
+        Operator::RotaryEmbedding(op) => rotary(op, x, [need(1)?, need(2)?])?,
+        Operator::Attention(op) => attention(op, [x, need(1)?, need(2)?], given(3)),
         Operator::LayerNormalization(op) => normalize(x, op.axis, op.epsilon, true, given(1), given(2)),
         Operator::RmsNormalization(op) => normalize(x, op.axis, op.epsilon, false, given(1), None),
         Operator::BatchNormalization(op) => {
@@ -167,6 +170,54 @@ fn compute(node: &Node, arrays: &HashMap<ValueId, Array>) -> Outcome<Array> {
         Operator::Pad(op) => pad(op, x, given(2).map_or(0.0, |value| value.data[0]))?,
         other => return Err(format!("{} is not interpreted", other.name())),
     })
+}
+
+/// Halves turned by angles given for each element.
+fn rotary(op: &RotaryEmbedding, x: &Array, [cos, sin]: [&Array; 2]) -> Outcome<Array> {
+    let &[_, _, _, size] = &x.dims[..] else { return Err("heads without an axis".into()) };
+    if *op != (RotaryEmbedding { heads: None, size: None, interleaved: false }) || cos.dims[2] != size {
+        return Err("another form".into());
+    }
+    let other = |i: usize| if i < size / 2 { (i + size / 2, -1.0) } else { (i - size / 2, 1.0) };
+    Ok(Array::from_fn(&x.dims, |i| {
+        let ((partner, sign), at) = (other(i[3]), [i[0], i[2], i[3]]);
+        x.at(i) * cos.at(&at) + sign * x.at(&[i[0], i[1], i[2], partner]) * sin.at(&at)
+    }))
+}
+
+/// Attention without a cache.
+fn attention(op: &Attention, qkv: [&Array; 3], mask: Option<&Array>) -> Array {
+    let separated = |x: &Array, heads: Option<usize>| match (heads, &x.dims[..]) {
+        (Some(heads), &[batch, length, width]) => {
+            let dims = vec![batch, length, heads, width / heads];
+            Array { dims, data: x.data.clone() }.transposed(&[0, 2, 1, 3])
+        }
+        _ => x.clone(),
+    };
+    let [q, k, v] = qkv;
+    let q = separated(q, op.query_heads);
+    let (k, v) = (separated(k, op.key_heads), separated(v, op.value_heads));
+    let group = q.dims[1] / k.dims[1];
+    let repeated = |x: &Array| {
+        let dims = [x.dims[0], q.dims[1], x.dims[2], x.dims[3]];
+        Array::from_fn(&dims, |i| x.at(&[i[0], i[1] / group, i[2], i[3]]))
+    };
+    let product = |transpose_b: bool, alpha: f32| MatMul {
+        transpose_a: false,
+        transpose_b,
+        alpha,
+        fusion: Fusion::default(),
+    };
+    let scale = op.scale.unwrap_or(1.0 / (q.dims[3] as f32).sqrt());
+    let scores = matrix_product(&product(true, scale), &q, &repeated(&k));
+    let scores = mask.map_or(scores.clone(), |mask| scores.zip(mask, |score, mask| score + mask));
+    let weights = softmax(&Softmax { axis: -1, log: false, flatten: false }, &scores);
+    let y = matrix_product(&product(false, 1.0), &weights, &repeated(&v));
+    if op.merged != Some(true) {
+        return y;
+    }
+    let y = y.transposed(&[0, 2, 1, 3]);
+    Array { dims: vec![y.dims[0], y.dims[1], y.dims[2] * y.dims[3]], data: y.data }
 }
 
 fn place(axis: i64, rank: usize) -> usize {

@@ -1,6 +1,7 @@
 //! The operators that can be read. `registry` lists them; the reader functions are in a file for each family.
 
 mod activation;
+mod attention;
 mod control;
 mod elementwise;
 mod indexing;

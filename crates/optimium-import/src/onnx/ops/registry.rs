@@ -3,8 +3,8 @@
 use optimium_graph::ops::{Activation, Binary, Comparison, RecurrentKind, Reduction, Unary};
 
 use super::{
-    Operation, Read, activation, control, elementwise as e, indexing, matrix, microsoft, normalization,
-    quantization, recurrent, reduction, shaping, spatial,
+    Operation, Read, activation, attention, control, elementwise as e, indexing, matrix, microsoft,
+    normalization, quantization, recurrent, reduction, shaping, spatial,
 };
 
 const ANY: usize = usize::MAX;
@@ -26,6 +26,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Asinh", (1, 1), 1, |n| e::unary(n, Unary::Asinh)),
     op("Atan", (1, 1), 1, |n| e::unary(n, Unary::Atan)),
     op("Atanh", (1, 1), 1, |n| e::unary(n, Unary::Atanh)),
+    op("Attention", (3, 7), 4, attention::attention),
     op("AveragePool", (1, 1), 1, spatial::average_pool),
     op("BatchNormalization", (5, 5), 5, normalization::batch),
     op("BitShift", (2, 2), 1, e::bit_shift),
@@ -132,6 +133,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Reshape", (2, 2), 1, shaping::reshape),
     op("Resize", (1, 4), 1, spatial::resize),
     op("ReverseSequence", (2, 2), 1, indexing::reverse_sequence),
+    op("RotaryEmbedding", (3, 4), 1, attention::rotary_embedding),
     op("Round", (1, 1), 1, |n| e::unary(n, Unary::Round)),
     op("Scan", (0, ANY), ANY, control::scan),
     op("Scatter", (3, 3), 1, indexing::scatter_elements),
@@ -179,6 +181,7 @@ pub(super) const MICROSOFT: &[Operation] = &[
     op("FusedConv", (2, 4), 1, microsoft::fused_conv),
     op("FusedMatMul", (2, 2), 1, microsoft::fused_matmul),
     op("Gelu", (1, 1), 1, |n| activation::plain(n, Activation::Gelu)),
+    op("MultiHeadAttention", (3, 6), 1, attention::multi_head_attention),
     op("QLinearAdd", (1, 8), 1, |n| quantization::linear_binary(n, Binary::Add)),
     op("QLinearAveragePool", (1, 5), 1, quantization::linear_average_pool),
     op("QLinearConcat", (1, ANY), 1, quantization::linear_concat),

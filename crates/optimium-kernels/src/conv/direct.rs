@@ -1,0 +1,183 @@
+//! Convolutions as products over what the kernel covers.
+
+use std::ops::Range;
+
+use optimium_simd::Level;
+
+use super::band::{BAND_LEN, Band};
+use super::parameters::{Geometry, Parameters};
+use super::taps::{Stretch, Taps, View};
+use crate::epilogue::Epilogue;
+use crate::gemm::{self, Lines, PackedMatrix, Problem};
+use crate::{Packing, Part, SharedSlice};
+
+/// A convolution whose weights are packed as a matrix for each group.
+#[derive(Clone, Debug)]
+pub(super) struct Direct {
+    parameters: Parameters,
+    /// Whether the pieces of neighbouring taps are joined.
+    joined: bool,
+    groups: Vec<PackedMatrix>,
+}
+
+/// One call of [`Direct::run`].
+struct Job<'a> {
+    geometry: &'a Geometry,
+    x: &'a [f32],
+    epilogue: &'a Epilogue<'a>,
+    y: SharedSlice<'a, f32>,
+    panels: Range<usize>,
+}
+
+impl Direct {
+    /// Packs `weights`, `[output channels, input channels / groups, kernel height, kernel width]`, for about so
+    /// many output pixels a call, where `packing` says.
+    pub(super) fn new(
+        level: Level,
+        parameters: &Parameters,
+        joined: bool,
+        weights: &[f32],
+        pixels: usize,
+        packing: &Packing,
+    ) -> Direct {
+        let pack = |group| pack(level, parameters, weights, group, pixels, packing);
+        let groups = (0..parameters.groups).map(pack).collect();
+        Direct { parameters: *parameters, joined, groups }
+    }
+
+    /// `f32` elements of scratch memory that each part needs for such images.
+    pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
+        let lines = geometry.output[0];
+        if lines == 0 || geometry.output[1] == 0 || self.band(geometry, 0..lines).lies_in(geometry.input) {
+            return 0;
+        }
+        self.band(geometry, 0..self.band_lines(geometry)).len(self.parameters.input_channels)
+    }
+
+    /// See [`Convolution::run`](super::Convolution::run); sizes are checked, and there is an output.
+    pub(super) fn run(
+        &self,
+        geometry: &Geometry,
+        x: &[f32],
+        epilogue: &Epilogue,
+        y: SharedSlice<f32>,
+        scratch: &mut [f32],
+        part: Part,
+    ) {
+        let panels = self.groups.len() * self.groups[0].layout.panels();
+        let (rows, panels) = gemm::run::share(part, geometry.output_pixels(), panels);
+        let job = Job { geometry, x, epilogue, y, panels };
+        if self.is_one_product(geometry) {
+            let view = View { data: x, pixel: geometry.input_stride, line: 0 };
+            let left = Lines::straight(geometry.input_stride);
+            // SAFETY: the slices are checked; parts have rows or panels of their own.
+            unsafe { self.stretch(&job, view, left, 0).run(rows, job.panels.clone()) };
+            return;
+        }
+        let image = geometry.output[0] * geometry.output[1];
+        for index in rows.start / image..rows.end.div_ceil(image) {
+            let start = index * image;
+            let of_image = rows.start.max(start) - start..rows.end.min(start + image) - start;
+            self.run_image(&job, index, of_image, scratch);
+        }
+    }
+
+    /// Whether the left rows are simply the input's pixels.
+    fn is_one_product(&self, geometry: &Geometry) -> bool {
+        self.parameters.kernel == [1, 1]
+            && self.parameters.stride == [1, 1]
+            && geometry.padding == [0, 0]
+            && geometry.input == geometry.output
+    }
+
+    /// The output `pixels` of one image.
+    fn run_image(&self, job: &Job, image: usize, pixels: Range<usize>, scratch: &mut [f32]) {
+        let geometry = job.geometry;
+        let [height, width] = geometry.output;
+        let input = geometry.input[0] * geometry.input[1] * geometry.input_stride;
+        let x = &job.x[(image * input).min(job.x.len())..];
+        let in_place = self.band(geometry, 0..height).lies_in(geometry.input);
+        let lines_at_once = if in_place { height } else { self.band_lines(geometry) };
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            let first = pixel / width;
+            let end = pixels.end.min((first + lines_at_once) * width);
+            let band = self.band(geometry, first..end.div_ceil(width));
+            let view = View::of(&band, x, geometry, self.parameters.input_channels, scratch);
+            let [down, across] = self.parameters.stride;
+            let left =
+                Lines { start: 0, rows: width, stride: across * view.pixel, line_stride: down * view.line };
+            let stretch = self.stretch(job, view, left, image * height * width + first * width);
+            // SAFETY: the slices are checked; parts have rows or panels of their own.
+            unsafe { stretch.run(pixel - first * width..end - first * width, job.panels.clone()) };
+            pixel = end;
+        }
+    }
+
+    /// The work on the rows from output pixel `first` on, whose inputs lie in `view`.
+    fn stretch<'a>(&'a self, job: &'a Job, view: View<'a>, left: Lines, first: usize) -> Stretch<'a> {
+        let [down, across] = self.parameters.stride;
+        Stretch {
+            groups: &self.groups,
+            view,
+            taps: Taps::of(&self.parameters, self.joined),
+            left,
+            result: Lines { start: first, ..Lines::straight(1) },
+            c: job.y.as_mut_ptr(),
+            c_stride: job.geometry.output_stride,
+            epilogue: job.epilogue,
+            single_row: job.geometry.output_pixels() == 1,
+            row_len: view.pixel * down * across,
+        }
+    }
+
+    /// The input that the output `lines` need.
+    fn band(&self, geometry: &Geometry, lines: Range<usize>) -> Band {
+        let (stride, extent) = (self.parameters.stride, self.parameters.extent());
+        let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
+        let origin =
+            |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
+        Band {
+            origin: [origin(0, lines.start), origin(1, 0)],
+            size: [size(0, lines.len()), size(1, geometry.output[1])],
+        }
+    }
+
+    /// Output lines whose input is copied at once.
+    fn band_lines(&self, geometry: &Geometry) -> usize {
+        let line = self.band(geometry, 0..1).size[1] * self.parameters.input_channels;
+        let lines =
+            (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
+        (lines + 1).min(geometry.output[0])
+    }
+}
+
+/// The matrix `[tap, input channel] × [output channel]` of a group.
+fn pack(
+    level: Level,
+    parameters: &Parameters,
+    weights: &[f32],
+    group: usize,
+    pixels: usize,
+    packing: &Packing,
+) -> PackedMatrix {
+    let (inputs, outputs) = (parameters.group_inputs(), parameters.group_outputs());
+    let taps = parameters.kernel[0] * parameters.kernel[1];
+    let k = taps * inputs;
+    let layout = gemm::pick(level, &Problem { m: pixels, n: outputs, k });
+    let weights = &weights[group * outputs * k..][..outputs * k];
+    if taps == 1 {
+        return PackedMatrix::new(layout, weights, 1, k, packing);
+    }
+    PackedMatrix::prepare(layout, "taps before channels", packing, |out| {
+        let mut columns = vec![0.0; outputs * k];
+        for (column, weights) in columns.chunks_exact_mut(k.max(1)).zip(weights.chunks_exact(k.max(1))) {
+            for (tap, column) in column.chunks_exact_mut(inputs).enumerate() {
+                for (weight, of_input) in column.iter_mut().zip(weights.chunks_exact(taps)) {
+                    *weight = of_input[tap];
+                }
+            }
+        }
+        layout.pack(&columns, 1, k, out, Part::WHOLE);
+    })
+}

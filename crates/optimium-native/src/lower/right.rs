@@ -1,0 +1,104 @@
+//! Constant right matrices of products, in the precision that was asked for.
+
+use std::borrow::Cow;
+
+use optimium_kernels::epilogue::Epilogue;
+use optimium_kernels::gemm::{self, Layout, PackedBf16, PackedMatrix, Problem};
+use optimium_kernels::{Part, SharedSlice};
+use optimium_simd::Level;
+
+use super::view::NodeView;
+
+/// How constant right matrices of one size are multiplied by.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    Single(Layout),
+    Bf16(Layout),
+}
+
+impl Form {
+    /// The fastest form for `problem` in the precision of `view`.
+    pub(super) fn pick(view: &NodeView, problem: &Problem) -> Form {
+        let single = gemm::candidates(view.level, problem)[0];
+        if !view.prefers_bf16() {
+            return Form::Single(single.layout);
+        }
+        let brain = gemm::candidates_bf16(view.level, problem)[0];
+        let cheaper = brain.cost + gemm::rounding_cost(problem) < single.cost;
+        if cheaper { Form::Bf16(brain.layout) } else { Form::Single(single.layout) }
+    }
+
+    /// Packs `factor` times the `k × n` matrix whose elements of a row and of a column are `strides` apart.
+    pub(super) fn pack(
+        self,
+        view: &NodeView,
+        k: usize,
+        weights: &[f32],
+        strides: [usize; 2],
+        factor: f32,
+    ) -> RightMatrix {
+        let scaled = || -> Cow<[f32]> {
+            if factor == 1.0 { Cow::Borrowed(weights) } else { weights.iter().map(|&w| w * factor).collect() }
+        };
+        match self {
+            Form::Single(layout) => {
+                RightMatrix::Single(PackedMatrix::prepare(layout, "scaled", view.packing, |out| {
+                    layout.pack(&scaled(), strides[0], strides[1], out, Part::WHOLE);
+                }))
+            }
+            Form::Bf16(layout) => {
+                RightMatrix::Bf16(PackedBf16::prepare(layout, k, view.packing, |row, column| {
+                    weights[row * strides[0] + column * strides[1]] * factor
+                }))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Form::Single(layout) | Form::Bf16(layout) => layout.fmt(f),
+        }
+    }
+}
+
+/// A packed right matrix.
+pub(super) enum RightMatrix {
+    Single(PackedMatrix),
+    Bf16(PackedBf16),
+}
+
+impl RightMatrix {
+    /// 32-bit elements of scratch memory that each part needs for `m` left rows.
+    pub(super) fn scratch_len(&self, m: usize) -> usize {
+        match self {
+            RightMatrix::Single(_) => 0,
+            RightMatrix::Bf16(matrix) => matrix.scratch_len(m),
+        }
+    }
+
+    /// `c = epilogue(a · self)` for `m` rows without gaps.
+    pub(super) fn multiply(
+        &self,
+        level: Level,
+        m: usize,
+        a: &[f32],
+        epilogue: &Epilogue,
+        c: SharedSlice<f32>,
+        scratch: &mut [f32],
+        part: Part,
+    ) {
+        match self {
+            RightMatrix::Single(matrix) => {
+                let (k, n) = (matrix.layout.k, matrix.layout.n);
+                gemm::gemm(level, m, a, k, &matrix.layout, &matrix.data, epilogue, c, n, part);
+            }
+            RightMatrix::Bf16(matrix) => {
+                let (k, n) = (matrix.k(), matrix.layout().n);
+                let scratch = bytemuck::cast_slice_mut(scratch);
+                gemm::gemm_bf16(level, m, a, k, matrix, epilogue, c, n, scratch, part);
+            }
+        }
+    }
+}
