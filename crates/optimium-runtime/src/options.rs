@@ -39,7 +39,7 @@ pub struct LoadOptions {
     /// What an encrypted model is encrypted with.
     pub passphrase: Option<String>,
     /// Threads of one inference, from 1 to 1024; otherwise one for each of `cores`, or else as many as there
-    /// are cores available, but no more than 4.
+    /// are cores available, but no more than 4. Threads beyond the available cores take no part, unless `cores` pins them.
     pub threads: Option<usize>,
     /// The cores that the threads are pinned to, at least one for each thread.
     pub cores: Option<Vec<usize>>,
