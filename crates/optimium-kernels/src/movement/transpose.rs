@@ -33,16 +33,6 @@ impl Transpose {
         Transpose(StridedCopy::new(&result, &from, &contiguous_strides(&result), element_size))
     }
 
-    /// From `[n, c, h, w]` to `[n, h, w, c]`, with all pixels as one axis.
-    pub fn to_channels_last(batch: usize, channels: usize, pixels: usize, element_size: usize) -> Transpose {
-        Self::new(&[batch, channels, pixels], &[0, 2, 1], element_size)
-    }
-
-    /// From `[n, h, w, c]` to `[n, c, h, w]`, with all pixels as one axis.
-    pub fn to_channels_first(batch: usize, channels: usize, pixels: usize, element_size: usize) -> Transpose {
-        Self::new(&[batch, pixels, channels], &[0, 2, 1], element_size)
-    }
-
     /// Channels of an NHWC image moved into blocks of `block × block` pixels; `shape` is the input's.
     ///
     /// # Panics
