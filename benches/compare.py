@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from comparison.agreement import distance, tolerance
 from comparison.engines import ENGINES, OURS, Arrays, Settings, open_engines, version
-from comparison.inputs import model_inputs
+from comparison.inputs import model_inputs, parse_sizes
 from comparison.measure import measure
 from comparison.report import Row, conditions, geometric_mean, markdown, print_table
 from comparison.work import count, probe
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = parse_arguments()
-    sizes = {name: int(value) for name, _, value in (entry.partition("=") for entry in options.size)}
+    sizes = parse_sizes(options.size)
     names = [name for name in ENGINES if name in options.engines and version(name)]
     console = Console(width=None if sys.stdout.isatty() else 200)
     rows: list[Row] = []

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from comparison.engines import ENGINES, OURS, Settings, Unavailable, open_engines
-from comparison.inputs import model_inputs
+from comparison.inputs import model_inputs, parse_sizes
 from rich.console import Console
 from rich.table import Table
 
@@ -119,14 +119,14 @@ def main() -> None:
         return
     import optimium.runtime as rt
 
-    sizes = {name: int(value) for name, value in (entry.split("=") for entry in options.size)}
+    sizes = parse_sizes(options.size)
     console = Console()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         table = Table("model", "engine", "import, ms", "start, ms", "memory, MB", title="fresh processes")
         for path in options.models:
             inputs_file = folder / "inputs.npz"
-            np.savez(inputs_file, **model_inputs(path, sizes))
+            np.savez(inputs_file, allow_pickle=False, **model_inputs(path, sizes))
             stored = folder / path.stem
             rt.convert(path, stored)
             for label, name, source in [(f"{OURS}, folder", OURS, stored), *((name, name, path) for name in ENGINES)]:

@@ -18,6 +18,11 @@ SIZES = {
 """Symbols of models whose names are known, where the command line does not give them."""
 
 
+def parse_sizes(entries: list[str]) -> dict[str, int]:
+    """Dynamic dimensions from `NAME=VALUE` entries of the command line."""
+    return {name: int(value) for name, _, value in (entry.partition("=") for entry in entries)}
+
+
 def model_inputs(path: Path, sizes: dict[str, int]) -> Arrays:
     """Inputs for the model in `path`: normal floats, zeros and ones for integers, a mask of ones.
 
