@@ -32,6 +32,7 @@ test: setup
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(BIN)/python -m mypy
 	cd target && ../$(BIN)/python -m mypy.stubtest optimium.runtime._native --ignore-missing-stub --allowlist ../tests/python/stubtest_allowlist.txt --ignore-unused-allowlist
 
 clean:

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
+from inference import infer
 
 import optimium.runtime as rt
 
@@ -70,18 +72,6 @@ def inputs_of(session, name: str, sizes: dict[str, int]) -> dict[str, np.ndarray
             limit = TOKENS[name] if info.name in ("ids", "input_ids") else 2
             inputs[info.name] = random.integers(0, limit, shape).astype(np.int64)
     return inputs
-
-
-def run(model: rt.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    shapes = {name: rt.TensorShape(*array.shape) for name, array in inputs.items()}
-    outputs = {
-        name: np.empty([int(n) for n in model.infer_shape(name, shapes)], model.get_tensor(name).type.to_dtype())
-        for name in model.output_names
-    }
-    request = model.create_request()
-    request.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()}, outputs)
-    request.wait()
-    return outputs
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -177,7 +167,7 @@ def check(name: str, path: Path, inputs: dict[str, np.ndarray], ours: dict[str, 
 def test_onnx(name: str, sizes: dict[str, int], filled: Path) -> None:
     path = filled / f"{name}.onnx"
     inputs = inputs_of(reference(path), name, sizes)
-    check(name, path, inputs, run(rt.load_model(path, threads=1), inputs))
+    check(name, path, inputs, infer(rt.load_model(path, threads=1), inputs))
 
 
 @pytest.mark.parametrize("name", ONNX)
@@ -185,7 +175,7 @@ def test_onnx_through_a_folder(name: str, filled: Path, tmp_path: Path) -> None:
     path = filled / f"{name}.onnx"
     rt.convert(path, tmp_path / name)
     inputs = inputs_of(reference(path), name, SIZES.get(name, [{}])[0])
-    check(name, path, inputs, run(rt.load_model(tmp_path / name, threads=1), inputs))
+    check(name, path, inputs, infer(rt.load_model(tmp_path / name, threads=1), inputs))
 
 
 @pytest.mark.parametrize("name", ONNX)
@@ -194,23 +184,16 @@ def test_onnx_options(name: str, threads: int, memory_optimization: bool, filled
     path = filled / f"{name}.onnx"
     inputs = inputs_of(reference(path), name, SIZES.get(name, [{}])[-1])
     model = rt.load_model(path, threads=threads, memory_optimization=memory_optimization)
-    expected = run(rt.load_model(path, threads=1), inputs)
-    for output, array in run(model, inputs).items():
+    expected = infer(rt.load_model(path, threads=1), inputs)
+    for output, array in infer(model, inputs).items():
         np.testing.assert_array_equal(array, expected[output])
 
 
 CHILD = """
 import sys, numpy as np, optimium.runtime as rt
-model = rt.load_model(sys.argv[1], threads=1)
-with np.load(sys.argv[2]) as file:
-    inputs = {name: file[name] for name in file.files}
-shapes = {name: rt.TensorShape(*array.shape) for name, array in inputs.items()}
-outputs = {name: np.empty([int(n) for n in model.infer_shape(name, shapes)], model.get_tensor(name).type.to_dtype())
-           for name in model.output_names}
-request = model.create_request()
-request.infer(inputs, outputs)
-request.wait()
-np.savez(sys.argv[3], **outputs)
+from inference import infer
+with np.load(sys.argv[2]) as inputs:
+    np.savez(sys.argv[3], **infer(rt.load_model(sys.argv[1], threads=1), dict(inputs)))
 """
 
 
@@ -219,14 +202,13 @@ np.savez(sys.argv[3], **outputs)
 def test_onnx_instruction_sets(name: str, level: str, filled: Path, tmp_path: Path) -> None:
     path = filled / f"{name}.onnx"
     inputs = inputs_of(reference(path), name, SIZES.get(name, [{}])[-1])
-    np.savez(tmp_path / "inputs.npz", **inputs)
-    arguments = [sys.executable, "-c", CHILD, str(path), str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")]
-    environment = {**os.environ, "OPTIMIUM_RT_INSTRUCTION_SET": level}
-    result = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    files = [tmp_path / "inputs.npz", tmp_path / "outputs.npz"]
+    np.savez(files[0], **inputs)
+    result = processes.run(CHILD, path, *files, timeout=600, OPTIMIUM_RT_INSTRUCTION_SET=level)
     if "is not available" in result.stderr:
         pytest.skip(f"this machine has no {level}")
     assert result.returncode == 0, result.stderr
-    with np.load(tmp_path / "outputs.npz") as file:
+    with np.load(files[1]) as file:
         check(name, path, inputs, {output: file[output] for output in file.files})
 
 
@@ -251,7 +233,7 @@ def test_tflite(path: Path, threads: int) -> None:
         interpreter.invoke()
         results.append({d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()})
     delegate, plain = results
-    ours = run(rt.load_model(path, threads=threads), {detail["name"]: pixels})
+    ours = infer(rt.load_model(path, threads=threads), {detail["name"]: pixels})
     for name, theirs in delegate.items():
         # An output of nearly nothing (a sigmoid far from zero) is as uncertain as LiteRT's own two kernels are apart.
         allowed = max(F32_TOLERANCE, distance(theirs, plain[name]))

@@ -1,6 +1,5 @@
 """The networks of `benches/networks`, small ones of the same structure, against ONNX Runtime."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,12 @@ import pytest
 
 import optimium.runtime as rt
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benches"))
-
 pytest.importorskip("onnxruntime")
-from comparison.agreement import distance, tolerance  # noqa: E402
-from comparison.engines import OnnxRuntime, Optimium, Settings  # noqa: E402
-from comparison.inputs import model_inputs  # noqa: E402
-from comparison.work import count  # noqa: E402
-from networks import NETWORKS, build  # noqa: E402
+from comparison.agreement import distance, tolerance
+from comparison.engines import OnnxRuntime, Optimium, Settings
+from comparison.inputs import model_inputs
+from comparison.work import count
+from networks import NETWORKS, build
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,15 @@ MODELS = Path(__file__).parent / "models"
 
 def path_of(name: str) -> Path:
     return MODELS / f"{name}.onnx"
+
+
+def reseal(folder: Path) -> None:
+    """Makes the manifest of a model folder agree with the files."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for file in manifest["files"]:
+        content = (folder / file["name"]).read_bytes()
+        file["size"], file["sha256"] = len(content), hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture

@@ -105,6 +105,34 @@ def quantized() -> None:
     save("quantized", nodes, [value("input_0", [1, 4, 8, 8])], [value("output_0", [1, 8, 6, 6])], constants)
 
 
+def embedder() -> None:
+    """Rows of a table through two layers. The weights are computed, so that the file is small."""
+    nodes, constants = [], {"zero": np.int64(0), "one": np.int64(1), "prime": np.int64(8191)}
+    for name, dims in {"table": [320, 64], "first": [64, 384], "second": [384, 96]}.items():
+        constants |= {
+            f"{name}.count": np.int64(dims[0] * dims[1]),
+            f"{name}.step": np.float32(0.7 + len(name)),
+            f"{name}.dims": np.array(dims, np.int64),
+        }
+        nodes += [
+            helper.make_node("Range", ["zero", f"{name}.count", "one"], [f"{name}.range"]),
+            helper.make_node("Mul", [f"{name}.range", f"{name}.range"], [f"{name}.squares"]),
+            helper.make_node("Mod", [f"{name}.squares", "prime"], [f"{name}.rests"]),
+            helper.make_node("Cast", [f"{name}.rests"], [f"{name}.reals"], to=F32),
+            helper.make_node("Mul", [f"{name}.reals", f"{name}.step"], [f"{name}.angles"]),
+            helper.make_node("Sin", [f"{name}.angles"], [f"{name}.values"]),
+            helper.make_node("Reshape", [f"{name}.values", f"{name}.dims"], [name]),
+        ]
+    nodes += [
+        helper.make_node("Gather", ["table", "indices"], ["rows"], name="embed", axis=0),
+        helper.make_node("MatMul", ["rows", "first"], ["hidden"], name="multiply"),
+        helper.make_node("Relu", ["hidden"], ["positive"], name="relu"),
+        helper.make_node("MatMul", ["positive", "second"], ["output_0"], name="multiply_again"),
+    ]
+    inputs = [value("indices", ["n"], TensorProto.INT64)]
+    save("embedder", nodes, inputs, [value("output_0", ["n", 96])], constants)
+
+
 if __name__ == "__main__":
-    for make in (affine, classifier, pair, lookup, slow, quantized):
+    for make in (affine, classifier, pair, lookup, slow, quantized, embedder):
         make()

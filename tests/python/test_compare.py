@@ -2,20 +2,16 @@
 
 import io
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benches"))
-
 pytest.importorskip("rich")
-from comparison.agreement import distance  # noqa: E402
-from comparison.measure import Times, measure  # noqa: E402
-from comparison.report import Row, geometric_mean, markdown, print_table  # noqa: E402
-from comparison.work import Work  # noqa: E402
-from rich.console import Console  # noqa: E402
+from comparison.agreement import distance
+from comparison.measure import Times, measure
+from comparison.report import Row, geometric_mean, markdown, print_table
+from comparison.work import Work
+from rich.console import Console
 
 
 def row(**changes: object) -> Row:

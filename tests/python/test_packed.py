@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
-from conftest import path_of
+from conftest import path_of, reseal
+from inference import infer
 
 import optimium.runtime as rt
 
@@ -30,35 +27,18 @@ def packed_file(folder: Path) -> Path | None:
 def results(path: Path) -> list[np.ndarray]:
     """The outputs for inputs that are always the same."""
     model = rt.load_model(path, threads=1)
-    rnd, inputs, shapes = np.random.default_rng(0), {}, {}
+    rnd, inputs = np.random.default_rng(0), {}
     for name in model.input_names:
         info = model.get_tensor(name)
         dims = [dim if isinstance(dim, int) else SIZES.get(str(dim), 3) for dim in info.shape]
         is_index = info.type == rt.ElementType.I64
         drawn = rnd.integers(0, 3, dims) if is_index else rnd.standard_normal(dims)
         inputs[name] = drawn.astype(np.int64 if is_index else np.float32)
-        shapes[name] = rt.TensorShape(*dims)
-    outputs = {
-        name: rt.tensor(shape=model.infer_shape(name, shapes), dtype=model.get_tensor(name).type)
-        for name in model.output_names
-    }
-    request = model.create_request()
-    request.infer(inputs, outputs)
-    request.wait()
-    return [tensor.to_numpy() for tensor in outputs.values()]
+    return list(infer(model, inputs).values())
 
 
 def identical(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     return len(a) == len(b) and all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
-
-
-def reseal(folder: Path) -> None:
-    """Makes the manifest agree with the files."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for file in manifest["files"]:
-        content = (folder / file["name"]).read_bytes()
-        file["size"], file["sha256"] = len(content), hashlib.sha256(content).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -73,10 +53,9 @@ def test_results_are_the_same(tmp_path: Path, name: str) -> None:
 
 LEVELS = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from test_packed import *
-folder = Path(sys.argv[2])
+folder = Path(sys.argv[1])
 for name in MODELS:
     try:
         rt.convert(path_of(name), folder / f"{name}.packed")
@@ -89,9 +68,7 @@ for name in MODELS:
 
 @pytest.mark.parametrize("level", ["portable", "neon", "avx2", "avx512", "avx512vnni"])
 def test_results_are_the_same_at_every_level(tmp_path: Path, level: str) -> None:
-    environment = dict(os.environ, OPTIMIUM_RT_INSTRUCTION_SET=level)
-    command = [sys.executable, "-c", LEVELS, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = processes.run(LEVELS, tmp_path, OPTIMIUM_RT_INSTRUCTION_SET=level)
     if "is not available here" in done.stderr:
         pytest.skip(f"this machine has no {level}")
     assert done.returncode == 0, done.stderr

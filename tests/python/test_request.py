@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
+import processes
 import pytest
 from conftest import path_of
 
@@ -192,11 +192,8 @@ class TestAtOnce:
                 if not (results[0] == 2 * seed).all():
                     failures.append((seed, i))
 
-        callers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+        with ThreadPoolExecutor(8) as callers:
+            list(callers.map(work, range(8)))
         assert not failures
 
 
@@ -237,20 +234,10 @@ class TestCallbacks:
         assert reported[0].exc_type is ZeroDivisionError
 
 
-def in_new_process(code: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.Popen(
-        [sys.executable, "-c", f"MODEL = {str(path_of('slow'))!r}\n{code}"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-SETUP = """
+SETUP = f"""
 import os, signal
 import numpy as np, optimium.runtime as rt
+MODEL = {str(path_of("slow"))!r}
 x, y = np.zeros((2, 384, 384), np.float32)
 model = rt.load_model(MODEL, threads=1)
 request = model.create_request()
@@ -295,9 +282,8 @@ request = model.create_request()
     ],
 )
 def test_ends_of_processes(code: str, check: Callable[[int, str], bool]) -> None:
-    process = in_new_process(SETUP + code)
-    out, error = process.communicate(timeout=60)
-    assert check(process.returncode, out), (process.returncode, out, error)
+    done = processes.run(SETUP + code)
+    assert check(done.returncode, done.stdout), done
 
 
 def test_idle_models_use_no_cpu() -> None:
@@ -308,14 +294,13 @@ def test_idle_models_use_no_cpu() -> None:
         "time.sleep(0.2)\n"
         "before = time.process_time(); time.sleep(0.5); print(time.process_time() - before)\n"
     )
-    process = in_new_process(SETUP + code)
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert float(out) < 0.02, "threads that look out for work stop doing so"
+    done = processes.run(SETUP + code)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.02, "threads that look out for work stop doing so"
 
 
 def test_interruption() -> None:
-    process = in_new_process(
+    process = processes.start(
         SETUP + "print('ready', flush=True)\nwhile True:\n    request.infer([x], [y])\n    request.wait()"
     )
     assert process.stdout is not None

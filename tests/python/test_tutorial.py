@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from conftest import path_of
 
 import optimium.runtime as rt
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 class TestImport:
@@ -37,17 +24,17 @@ rt.logging.enable_console_log()
 rt.logging.enable_file_log({str(tmp_path / "output.log")!r})
 rt.load_model({str(path_of("affine"))!r})
 """
-        done = run_python(code)
+        done = processes.run(code)
         assert done.returncode == 0, done.stderr
         assert "loaded" in done.stderr
         assert "loaded" in (tmp_path / "output.log").read_text()
 
     def test_logging_by_environment(self, tmp_path: Path) -> None:
         code = "import optimium.runtime"
-        assert run_python(code).stderr == ""
-        assert "initialized" in run_python(code, OPTIMIUM_RT_ENABLE_LOG="1", OPTIMIUM_RT_DEBUG="1").stderr
+        assert processes.run(code).stderr == ""
+        assert "initialized" in processes.run(code, OPTIMIUM_RT_ENABLE_LOG="1", OPTIMIUM_RT_DEBUG="1").stderr
         log = tmp_path / "run.log"
-        assert run_python(code, OPTIMIUM_RT_DEBUG="1", OPTIMIUM_RT_LOGFILE=str(log)).stderr == ""
+        assert processes.run(code, OPTIMIUM_RT_DEBUG="1", OPTIMIUM_RT_LOGFILE=str(log)).stderr == ""
         assert "initialized" in log.read_text()
 
     def test_deferred_initialization(self) -> None:
@@ -63,7 +50,7 @@ except rt.InvalidStateError:
 rt.initialize()  # must be called before use any runtime components.
 print(len(rt.get_local_info().devices))
 """
-        done = run_python(code)
+        done = processes.run(code)
         assert done.stdout.split() == ["not", "yet", "1"], done.stderr
 
     def test_version(self) -> None:
@@ -461,7 +448,7 @@ import optimium.runtime as rt
 try: rt.load_model({str(path_of("affine"))!r})
 except rt.InvalidArgumentError as e: print(e)
 """
-        assert "sse9" in run_python(code, OPTIMIUM_RT_INSTRUCTION_SET="sse9").stdout
+        assert "sse9" in processes.run(code, OPTIMIUM_RT_INSTRUCTION_SET="sse9").stdout
 
     def test_bases(self) -> None:
         bases = {

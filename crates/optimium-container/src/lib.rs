@@ -6,6 +6,7 @@
 //!   graph.json      values, nodes, schemes, small constants; where in the weights the others lie
 //!   weights.bin     a header of 64 bytes, then tensors, each aligned to 64 bytes
 //!   packed.T.bin    optional: the weights as a backend packs them for the target T, each block aligned to 64 bytes
+//!   tuned.json      optional: for the machines that the model was tuned on, which candidates its layers take
 //! ```
 //!
 //! [`save`] goes from a [`Graph`](optimium_graph::Graph) over records (`records`, made by `encode`) to files, which take
@@ -50,9 +51,11 @@ mod records;
 mod replace;
 mod save;
 mod summary;
+mod tuned;
 mod weights;
 
 pub use open::{Opened, is_model_folder, open, open_packed, verify};
 pub use packed::{PackedBlocks, StoredPacked};
 pub use save::{save, save_packed};
 pub use summary::{FileSummary, SignatureEntry, Summary, inspect};
+pub use tuned::{Tuned, TunedMachine, save_tuned};

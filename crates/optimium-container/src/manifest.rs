@@ -19,7 +19,7 @@ pub(crate) const NAME: &str = "manifest.json";
 /// What every manifest's `format` says.
 pub(crate) const FORMAT: &str = "optimium-model";
 /// The version that is written, and the newest that is read.
-pub(crate) const VERSION: Version = Version { major: 1, minor: 1 };
+pub(crate) const VERSION: Version = Version { major: 1, minor: 2 };
 /// The oldest version whose readers read what is written.
 pub(crate) const MIN_READER: Version = Version { major: 1, minor: 0 };
 /// Larger manifests are refused.
@@ -97,7 +97,7 @@ pub(crate) struct FileEntry {
     pub(crate) size: u64,
     /// SHA-256 of its bytes, in hexadecimal digits.
     pub(crate) sha256: String,
-    /// What it is: `graph`, `weights`, `packed`, or what a later version adds.
+    /// What it is: `graph`, `weights`, `packed`, `tuned`, or what a later version adds.
     pub(crate) role: String,
 }
 
@@ -268,7 +268,7 @@ mod tests {
             (r#""major":1=>"major":0"#, "expected a version"),
             (r#""major":1=>"major":-1"#, "damaged"),
             (r#""major":1=>"major":1e999"#, "damaged"),
-            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":2}"#, "newer version"),
+            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":3}"#, "newer version"),
             (r#""name":"m"=>"name":"m","features":["lazy"]"#, "newer version"),
             (r#""name":"m"=>"name":"m","name":"n""#, "duplicate field"),
             (r#""name":"m"=>"name":"\ud800""#, "damaged"),

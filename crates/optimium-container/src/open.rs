@@ -15,6 +15,7 @@ use crate::manifest::{self, FileEntry, Manifest};
 use crate::mapping::{self, Mapping};
 use crate::packed::{self, StoredPacked};
 use crate::records::WeightsRecord;
+use crate::tuned::{self, Tuned};
 use crate::weights::{ALIGNMENT, Header};
 
 /// Larger graph files are refused.
@@ -41,6 +42,8 @@ pub struct Opened {
     pub graph: Graph,
     /// Its weights packed for the target that was asked for, where they are stored.
     pub packed: Option<StoredPacked>,
+    /// What was chosen on the machines that it was tuned on.
+    pub tuned: Tuned,
     weights: Vec<Mapping>,
     packed_file: Option<Mapping>,
 }
@@ -57,8 +60,8 @@ impl Opened {
     }
 }
 
-/// As [`open`], with the weights that are stored as packed for `target`. Where they are damaged or belong to another graph they
-/// are left out, with a warning.
+/// As [`open`], with the weights that are stored as packed for `target`, and what was tuned. What of that is damaged or belongs to
+/// another graph is left out, with a warning.
 ///
 /// # Errors
 /// As there.
@@ -70,7 +73,8 @@ pub fn open_packed(folder: &Path, passphrase: Option<&str>, target: Option<&str>
         let (graph, weights) = load(folder, &manifest)?;
         let packed = target.and_then(|target| packed_for(folder, &manifest, target));
         let (packed, packed_file) = packed.unzip();
-        Ok(Opened { graph, packed, weights, packed_file })
+        let tuned = tuned::read_or_nothing(folder, &manifest);
+        Ok(Opened { graph, packed, tuned, weights, packed_file })
     };
     opened().map_err(|error: Error| error.context(folder.display()))
 }
@@ -106,7 +110,9 @@ pub fn verify(folder: &Path) -> Result<()> {
         load(folder, &manifest)?;
         let graph = manifest.graph_file()?.digest()?;
         let mut packed = manifest.files.iter().filter(|file| file.role == packed::ROLE);
-        packed.try_for_each(|file| packed::open(folder, file, &graph).map(|_| ()))
+        packed.try_for_each(|file| packed::open(folder, file, &graph).map(|_| ()))?;
+        let mut tuned = manifest.files.iter().filter(|file| file.role == tuned::ROLE);
+        tuned.try_for_each(|file| tuned::read(folder, file).map(|_| ()))
     };
     verified().map_err(|error: Error| error.context(folder.display()))
 }
@@ -152,14 +158,22 @@ fn check_encryption(manifest: &Manifest, passphrase: Option<&str>) -> Result<()>
     }
 }
 
-fn check_sizes(folder: &Path, manifest: &Manifest) -> Result<()> {
+/// Whether every file is there, and as large as `manifest` says.
+///
+/// # Errors
+/// `Container` where it is not.
+pub(crate) fn check_sizes(folder: &Path, manifest: &Manifest) -> Result<()> {
     manifest.files.iter().try_for_each(|entry| {
         let (_, size) = files::open_file(folder, &entry.name)?;
         check_size(entry, size)
     })
 }
 
-fn check_size(entry: &FileEntry, size: u64) -> Result<()> {
+/// Whether the file of `entry` has its size.
+///
+/// # Errors
+/// `Container` where it has not.
+pub(crate) fn check_size(entry: &FileEntry, size: u64) -> Result<()> {
     if size != entry.size {
         return Err(Error::container(format!(
             "{} has {size} bytes, but {} says {}",
@@ -171,7 +185,11 @@ fn check_size(entry: &FileEntry, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_digest(entry: &FileEntry, digest: digest::Digest) -> Result<()> {
+/// Whether the file of `entry` has its digest.
+///
+/// # Errors
+/// `Container` where it has not.
+pub(crate) fn check_digest(entry: &FileEntry, digest: digest::Digest) -> Result<()> {
     if digest != entry.digest()? {
         return Err(Error::container(format!(
             "{} is damaged: its SHA-256 is {}, but {} says {}",

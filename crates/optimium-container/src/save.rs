@@ -89,7 +89,15 @@ fn write(
         features: Vec::new(),
         encryption: None,
     };
-    let mut text = serde_json::to_vec_pretty(&manifest).map_err(|cause| {
+    write_manifest(&manifest, folder)
+}
+
+/// Writes the manifest into an empty place.
+///
+/// # Errors
+/// `Container` where it would be too large or cannot be written.
+pub(crate) fn write_manifest(manifest: &Manifest, folder: &Path) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(manifest).map_err(|cause| {
         Error::model(format!("the manifest cannot be written: {cause}")).with_cause(cause)
     })?;
     text.push(b'\n');
@@ -124,7 +132,11 @@ fn write_weights(folder: &Path, layout: &Layout) -> Result<(FileEntry, String)> 
     Ok((entry, digest::text(&header.content)))
 }
 
-fn write_file(folder: &Path, name: &str, role: &str, text: &[u8]) -> Result<FileEntry> {
+/// Writes a file that does not exist yet, of that role.
+///
+/// # Errors
+/// `Container` where it cannot be written.
+pub(crate) fn write_file(folder: &Path, name: &str, role: &str, text: &[u8]) -> Result<FileEntry> {
     let failed = |cause| Error::container(format!("{name} cannot be written")).with_cause(cause);
     let mut file = File::create_new(folder.join(name)).map_err(failed)?;
     file.write_all(text).map_err(failed)?;

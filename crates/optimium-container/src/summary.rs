@@ -43,7 +43,7 @@ pub struct FileSummary {
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is for: `graph`, `weights` or `packed`.
+    /// What it is for: `graph`, `weights`, `packed` or `tuned`.
     pub role: String,
     /// SHA-256 of its bytes, as `sha256sum` prints it.
     pub sha256: String,

@@ -6,11 +6,22 @@ use std::path::{Path, PathBuf};
 
 use common::operators::operators;
 use common::{golden, same, same_node};
-use optimium_container::{PackedBlocks, open, open_packed, save_packed, verify};
+use optimium_container::{
+    PackedBlocks, Tuned, TunedMachine, open, open_packed, save_packed, save_tuned, verify,
+};
 use optimium_tensor::{ElementType, Tensor};
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
+}
+
+/// What is stored in the folder of version 1.2.
+fn tuned() -> Tuned {
+    let mut tuned = Tuned::default();
+    let choices = [("a problem".to_owned(), "a candidate".to_owned())].into();
+    let (cpu, target, precision) = ("a CPU".into(), "golden".into(), "f32".into());
+    tuned.set(TunedMachine { cpu, target, threads: 2, precision, choices });
+    tuned
 }
 
 #[test]
@@ -42,17 +53,33 @@ fn the_packed_weights_of_version_1_1_open() {
 }
 
 #[test]
+fn the_choices_of_version_1_2_open() {
+    verify(&folder("v1.2")).unwrap();
+    let opened = open_packed(&folder("v1.2"), None, Some("golden")).unwrap();
+    same(&opened.graph, &golden()).unwrap();
+    assert_eq!(opened.packed.unwrap().places.len(), 1);
+    assert_eq!(opened.tuned, tuned());
+}
+
+#[test]
 #[ignore = "writes the golden folders of a new version, once"]
 fn write_the_folders() {
     let bytes: Vec<u8> = (0..200).collect();
     let packed = PackedBlocks { target: "golden".into(), blocks: vec![("block".into(), &bytes)] };
-    let folders =
-        [("v1", golden(), vec![]), ("v1-operators", operators(), vec![]), ("v1.1", golden(), vec![packed])];
+    let folders = [
+        ("v1", golden(), vec![]),
+        ("v1-operators", operators(), vec![]),
+        ("v1.1", golden(), vec![packed.clone()]),
+    ];
     for (version, graph, packed) in folders {
         // A golden folder is never written anew.
         if !folder(version).exists() {
             std::fs::create_dir_all(folder(version)).unwrap();
             save_packed(&graph, &folder(version), &packed).unwrap();
         }
+    }
+    if !folder("v1.2").exists() {
+        save_packed(&golden(), &folder("v1.2"), &[packed]).unwrap();
+        save_tuned(&folder("v1.2"), &tuned(), &[]).unwrap();
     }
 }

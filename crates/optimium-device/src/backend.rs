@@ -7,6 +7,7 @@ use std::time::Instant;
 use optimium_graph::{Graph, Unsupported};
 use optimium_tensor::{Result, Tensor};
 
+use crate::choices::{Choices, KernelChoice};
 use crate::packed::{PackedBlock, PackedWeights};
 use crate::precision::Precision;
 
@@ -27,6 +28,8 @@ pub struct CompileOptions {
     pub precision: Precision,
     /// Weights of this very graph that were packed before; those that do not fit are packed anew.
     pub packed: Option<PackedWeights>,
+    /// Which candidates are taken where there are several, besides what is left to the estimate.
+    pub choices: Choices,
 }
 
 impl Default for CompileOptions {
@@ -39,6 +42,7 @@ impl Default for CompileOptions {
             instruction_set: None,
             precision: Precision::F32,
             packed: None,
+            choices: Choices::default(),
         }
     }
 }
@@ -68,6 +72,12 @@ pub trait Executable: Send + Sync {
 
     /// The packed weights, which [`CompileOptions::packed`] takes when the same graph is compiled again.
     fn packed(&self) -> Vec<PackedBlock<'_>> {
+        Vec::new()
+    }
+
+    /// What each of the [`operations`](Executable::operations) could be computed by; none for those that there is one way for. It is
+    /// put into words when it is asked for, not when the graph is compiled.
+    fn choices(&self) -> Vec<Option<KernelChoice>> {
         Vec::new()
     }
 

@@ -3,6 +3,8 @@
 
 mod backend;
 mod capability;
+mod choices;
+mod cpu;
 mod host;
 mod id;
 mod kind;
@@ -17,6 +19,8 @@ pub use capability::{
     ArmCapability, ArmFeatureKind, CacheSizes, Capability, CudaCapability, HexagonCapability,
     RiscVCapability, SpirVCapability, X86Capability, X86FeatureKind,
 };
+pub use choices::{Choices, KernelCandidate, KernelChoice};
+pub use cpu::cpu_model;
 pub use host::{HostInfo, LOCAL_HOST, OsKind, local_info};
 pub use id::DeviceId;
 pub use kind::DeviceKind;

@@ -6,8 +6,8 @@ pub enum Precision {
     /// All of it in `f32`.
     #[default]
     F32,
-    /// Factors may be rounded to bfloat16, whose relative error is at most 1/256, where that is faster; their products are summed in
-    /// `f32`, and tensors stay `f32`.
+    /// Factors, and tensors between layers that all take such, may be rounded to bfloat16, whose relative error is at most 1/256,
+    /// where that is faster; products are summed in `f32`, and what a caller sees stays `f32`.
     Bf16,
 }
 

@@ -47,7 +47,7 @@ pub fn read_file(path: &Path) -> Result<Graph> {
         // A path of one component has the empty parent, which means the current folder.
         let folder =
             path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-        onnx::read_owned(bytes, folder)
+        onnx::read_shared(bytes.into(), folder)
     };
     let mut graph = graph.map_err(|error| error.context(path.display()))?;
     if graph.name.is_empty() {

@@ -10,10 +10,10 @@ use optimium_kernels::epilogue::Epilogue;
 use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice};
 use optimium_testing::Random;
 
-use common::Bench;
+use common::{Bench, layers};
 
-/// Layers of the usual networks: `[input size, inputs, outputs, kernel, stride, padding]`.
-const LAYERS: [[usize; 6]; 15] = [
+/// Layers of the usual networks: `[input size, inputs, outputs, kernel, stride, groups]`.
+const LAYERS: [[usize; 6]; 19] = [
     [56, 64, 64, 3, 1, 1],
     [28, 128, 128, 3, 1, 1],
     [14, 256, 256, 3, 1, 1],
@@ -22,13 +22,17 @@ const LAYERS: [[usize; 6]; 15] = [
     [14, 256, 512, 3, 2, 1],
     [80, 64, 64, 3, 1, 1],
     [256, 24, 24, 3, 1, 1],
-    [56, 64, 256, 1, 1, 0],
-    [56, 256, 512, 1, 2, 0],
-    [14, 1024, 256, 1, 1, 0],
-    [224, 3, 64, 7, 2, 3],
+    [56, 64, 256, 1, 1, 1],
+    [56, 256, 512, 1, 2, 1],
+    [14, 1024, 256, 1, 1, 1],
+    [224, 3, 64, 7, 2, 1],
     [224, 3, 32, 3, 2, 1],
     [256, 3, 16, 3, 2, 1],
-    [112, 16, 96, 1, 1, 0],
+    [112, 16, 96, 1, 1, 1],
+    [56, 128, 128, 3, 1, 32],
+    [14, 512, 512, 3, 1, 32],
+    [28, 512, 512, 3, 2, 32],
+    [28, 240, 240, 1, 1, 3],
 ];
 
 /// Transposed convolutions that double the size of an image: `[input size, inputs, outputs, kernel]`.
@@ -81,35 +85,20 @@ fn transposed(bench: &mut Bench, [size, inputs, outputs, kernel]: [usize; 4]) {
 }
 
 /// The algorithm that is chosen for a layer and, without `--quick`, all others.
-fn run(bench: &mut Bench, [size, inputs, outputs, kernel, stride, padding]: [usize; 6]) {
+fn run(bench: &mut Bench, layer: [usize; 6]) {
     let level = bench.level;
-    let parameters = Parameters {
-        input_channels: inputs,
-        output_channels: outputs,
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        dilation: [1; 2],
-        groups: 1,
-    };
-    let output = (size + 2 * padding - kernel) / stride + 1;
-    let geometry = Geometry {
-        batch: 1,
-        input: [size; 2],
-        output: [output; 2],
-        padding: [padding; 2],
-        input_stride: inputs,
-        output_stride: outputs,
-    };
+    let (parameters, geometry) = layers::layer(layer);
+    let [x, weights, y] = layers::lengths(&parameters, &geometry);
     let mut random = Random::new(1);
-    let depth = kernel * kernel * inputs;
-    let (x, weights) = (random.floats(size * size * inputs), random.floats(depth * outputs));
-    let bias = random.floats(outputs);
+    let (x, weights, bias) =
+        (random.floats(x), random.floats(weights), random.floats(parameters.output_channels));
     let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
-    let mut y = AlignedVec::zeroed(output * output * outputs);
+    let mut y = AlignedVec::zeroed(y);
     let y = SharedSlice::new(&mut y);
-    let images = Images { batch: 1, output: [output; 2] };
-    let layer = format!("{size}², {inputs} to {outputs}, {kernel}x{kernel} by {stride}");
-    let operations = (2 * output * output * outputs * depth) as f64;
+    let images = Images { batch: 1, output: geometry.output };
+    let [size, inputs, outputs, kernel, stride, groups] = layer;
+    let in_groups = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
+    let layer = format!("{size}², {inputs} to {outputs}, {kernel}x{kernel} by {stride}{in_groups}");
     for (index, candidate) in candidates(level, &parameters, &images).into_iter().enumerate() {
         let (algorithm, packing) = (candidate.algorithm, Packing::default());
         let name = if index == 0 { layer.clone() } else { format!("{layer}, {algorithm}") };
@@ -118,7 +107,7 @@ fn run(bench: &mut Bench, [size, inputs, outputs, kernel, stride, padding]: [usi
         }
         let convolution = Convolution::new(level, &parameters, algorithm, &weights, &images, &packing);
         let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));
-        bench.operations(&name, operations, || {
+        bench.operations(&name, layers::operations(&parameters, &geometry), || {
             convolution.run(&geometry, &x, &epilogue, y, &mut scratch, Part::WHOLE);
         });
     }

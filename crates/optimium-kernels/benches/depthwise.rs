@@ -4,13 +4,12 @@ mod common;
 
 use std::process::ExitCode;
 
-use optimium_kernels::conv::{Geometry, Parameters};
 use optimium_kernels::depthwise::Depthwise;
 use optimium_kernels::epilogue::Epilogue;
 use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice, activation::Activation};
 use optimium_testing::Random;
 
-use common::Bench;
+use common::{Bench, layers};
 
 /// Layers of the usual networks: height and width, channels, kernel, stride.
 const LAYERS: [[usize; 4]; 16] = [
@@ -33,34 +32,19 @@ const LAYERS: [[usize; 4]; 16] = [
 ];
 
 fn measure(bench: &mut Bench, [size, channels, kernel, stride]: [usize; 4]) {
-    let parameters = Parameters {
-        input_channels: channels,
-        output_channels: channels,
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        dilation: [1; 2],
-        groups: channels,
-    };
-    let geometry = Geometry {
-        batch: 1,
-        input: [size; 2],
-        output: [size.div_ceil(stride); 2],
-        padding: [(kernel - 1) / 2; 2],
-        input_stride: channels,
-        output_stride: channels,
-    };
-    let outputs = geometry.output[0] * geometry.output[1] * channels;
+    let (parameters, geometry) = layers::layer([size, channels, channels, kernel, stride, channels]);
+    let [inputs, weights, outputs] = layers::lengths(&parameters, &geometry);
     let mut random = Random::new(1);
-    let weights = random.floats(channels * kernel * kernel);
+    let weights = random.floats(weights);
     let bias = random.floats(channels);
-    let mut x = AlignedVec::zeroed(size * size * channels);
-    x.copy_from_slice(&random.floats(size * size * channels));
+    let mut x = AlignedVec::zeroed(inputs);
+    x.copy_from_slice(&random.floats(inputs));
     let mut y = AlignedVec::zeroed(outputs);
     let y = SharedSlice::new(&mut y);
     let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
     let depthwise = Depthwise::new(bench.level, &parameters, &weights, &Packing::default());
     let name = format!("{size}² x {channels}, {kernel} x {kernel}, stride {stride}");
-    bench.operations(&name, 2.0 * (outputs * kernel * kernel) as f64, || {
+    bench.operations(&name, layers::operations(&parameters, &geometry), || {
         depthwise.run(&geometry, &x, &epilogue, y, Part::WHOLE);
     });
 }

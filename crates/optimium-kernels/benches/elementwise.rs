@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use optimium_kernels::activation::{Activation, activate};
 use optimium_kernels::elementwise::{Binary, Broadcast, ElementKind, Unary, binary_f32, cast, unary_f32};
 use optimium_kernels::normalization::{GroupNorm, RowNorm, RowStatistic, group_norm, normalize_rows};
-use optimium_kernels::reduce::{Reduce, Reduction, reduce_f32};
+use optimium_kernels::reduce::{Extreme, Reduce, Reduction, reduce_f32, top_k};
 use optimium_kernels::softmax::{Softmax, softmax_axis, softmax_rows};
 use optimium_kernels::{Part, SharedSlice};
 use optimium_simd::Level;
@@ -133,6 +133,20 @@ impl Cases<'_> {
         }
     }
 
+    /// Of the classes of an image, of the anchors of a detector, of the experts of every token.
+    fn largest(&mut self) {
+        for ([outer, axis], k) in [([1, 1000], 5), ([1, 25200], 300), ([512, 64], 2)] {
+            let mut positions = vec![0; outer * k];
+            let positions = SharedSlice::new(&mut positions);
+            self.report(&format!("the largest {k} of {axis}, {outer} times"), 4 * outer * axis, |x, _, y| {
+                // SAFETY: no other slice of the output is alive.
+                let y = SharedSlice::new(unsafe { y.slice(0..outer * k) });
+                let x = &x[..outer * axis];
+                top_k(Extreme::Largest, x, [outer, axis, 1], k, y, positions, Part::WHOLE);
+            });
+        }
+    }
+
     fn casts(&mut self) {
         use ElementKind::{Bf16, F16, F32, I32, I64, U8};
         let level = self.level;
@@ -155,6 +169,7 @@ fn main() -> ExitCode {
         cases.pairs();
         cases.rows();
         cases.reductions();
+        cases.largest();
         cases.casts();
     })
 }

@@ -2,10 +2,14 @@
 
 mod common;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::gemm::{Layout, PackedBf16, PackedMatrix, Problem, Tile, candidates, gemm, gemm_bf16};
+use optimium_kernels::gemm::{
+    Layout, PackedBf16, PackedMatrix, PackedStrassen, Problem, Tile, candidates, candidates_strassen, gemm,
+    gemm_bf16, gemm_strassen,
+};
 use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice, activation::Activation};
 use optimium_testing::Random;
 
@@ -94,7 +98,7 @@ fn halves(bench: &mut Bench) {
         let mut random = Random::new(1);
         let (a, b, bias) = (random.floats(m * k), random.floats(k * n), random.floats(n));
         let packed = PackedBf16::new(bench.level, &Problem { m, n, k }, &b, n, 1, &Packing::default());
-        let (mut c, mut scratch) = (AlignedVec::zeroed(m * n), vec![0; packed.scratch_len(m)]);
+        let (mut c, mut scratch) = (AlignedVec::<f32>::zeroed(m * n), vec![0; packed.scratch_len(m)]);
         let (level, shared) = (bench.level, SharedSlice::new(&mut c));
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         bench.operations(&name, 2.0 * (m * n * k) as f64, || {
@@ -103,10 +107,32 @@ fn halves(bench: &mut Bench) {
     }
 }
 
+/// Products of fewer multiplications, where they can be offered; the operations are those of plain products.
+fn strassen(bench: &mut Bench) {
+    for [m, n, k] in SIZES {
+        let name = format!("{m}x{n}x{k} by Strassen's algorithm");
+        let candidates = candidates_strassen(bench.level, &Problem { m, n, k });
+        let Some(best) = candidates.first().filter(|_| bench.wants(&name)) else {
+            continue;
+        };
+        let mut random = Random::new(1);
+        let (a, b, bias) = (random.floats(m * k), random.floats(k * n), random.floats(n));
+        let matrix = || Cow::Borrowed(&b[..]);
+        let packed = PackedStrassen::prepare(best.layout, "as it is", &Packing::default(), matrix, [n, 1]);
+        let (mut c, mut scratch) = (AlignedVec::zeroed(m * n), AlignedVec::zeroed(packed.scratch_len(m)));
+        let (level, shared) = (bench.level, SharedSlice::new(&mut c));
+        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
+        bench.operations(&name, 2.0 * (m * n * k) as f64, || {
+            gemm_strassen(level, m, &a, k, &packed, &epilogue, shared, n, &mut scratch, Part::WHOLE);
+        });
+    }
+}
+
 fn main() -> ExitCode {
     common::run("gemm", |bench| {
         tiles(bench);
         activations(bench);
+        strassen(bench);
         if bench.level.has_bf16() {
             halves(bench);
         }

@@ -4,8 +4,10 @@ mod common;
 
 use std::process::ExitCode;
 
-use optimium_kernels::movement::{Pad, PadMode, StridedCopy, Transpose, gather};
-use optimium_kernels::pool::{PoolGeometry, average_pool, max_pool};
+use optimium_kernels::movement::{
+    Pad, PadMode, Reduction, StridedCopy, Transpose, gather, scatter_elements, scatter_nd,
+};
+use optimium_kernels::pool::{PoolGeometry, average_pool, max_pool, max_pool_u8};
 use optimium_kernels::resize::{Mode, Resize, ResizeOptions};
 use optimium_kernels::{AlignedVec, Part, SharedSlice};
 use optimium_testing::Random;
@@ -84,6 +86,30 @@ fn embedding(bench: &mut Bench) {
     });
 }
 
+/// Rows that a cache takes up, and sums of rows and of elements.
+fn scatters(bench: &mut Bench) {
+    let (rows, width, tokens) = (4000, 384, 128);
+    let (mut table, updates) = (floats(rows * width), floats(tokens * width));
+    let table = SharedSlice::new(&mut table);
+    let ids: Vec<i64> = (0..tokens as i64).map(|i| i * 31 % rows as i64).collect();
+    let columns: Vec<i64> = (0..tokens * width).map(|i| (i * 7 % width) as i64).collect();
+    for reduction in [Reduction::None, Reduction::Add] {
+        let bytes = 2 * tokens * width * 4;
+        bench.bytes(&format!("scatter {tokens} rows of {width}, {reduction:?}"), bytes, || {
+            let done =
+                scatter_nd(&[rows, width], &ids, &[tokens, 1], &updates, reduction, table, Part::WHOLE);
+            done.expect("the ids are rows");
+        });
+        let shape = [tokens, width];
+        bench.bytes(&format!("scatter {tokens} x {width} elements, {reduction:?}"), 2 * bytes, || {
+            // SAFETY: the slice is dropped before the next one.
+            let y = unsafe { SharedSlice::from_raw(table.as_mut_ptr(), tokens * width) };
+            scatter_elements(&shape, 1, &columns, &shape, &updates, reduction, y, Part::WHOLE)
+                .expect("the indices are columns");
+        });
+    }
+}
+
 fn pools(bench: &mut Bench) {
     for [size, channels, kernel, stride] in [[112, 64, 3, 2], [56, 64, 2, 2], [20, 256, 5, 1]] {
         let output = size / stride;
@@ -111,6 +137,11 @@ fn pools(bench: &mut Bench) {
         bench.bytes(&format!("mean {name}"), bytes, || {
             average_pool(level, &geometry, false, (&x[..]).into(), y, Part::WHOLE);
         });
+        let (x, mut y) = (aligned(x.len()), aligned(y.len()));
+        let y = SharedSlice::new(&mut y);
+        bench.bytes(&format!("maximum {name}, of bytes"), bytes / 4, || {
+            max_pool_u8(level, &geometry, (&x[..]).into(), y, Part::WHOLE);
+        });
     }
 }
 
@@ -118,7 +149,9 @@ fn resizes(bench: &mut Bench) {
     for mode in [Mode::Nearest, Mode::Linear, Mode::Cubic] {
         resize(bench, mode, [1, 40, 40, 128], [1, 80, 80, 128]);
     }
+    resize(bench, Mode::Linear, [1, 224, 224, 3], [1, 96, 96, 3]);
     resize(bench, Mode::Linear, [1, 21, 33, 33], [1, 21, 264, 264]);
+    resize(bench, Mode::Nearest, [1, 21, 33, 33], [1, 21, 264, 264]);
 }
 
 fn resize(bench: &mut Bench, mode: Mode, input: [usize; 4], output: [usize; 4]) {
@@ -127,10 +160,15 @@ fn resize(bench: &mut Bench, mode: Mode, input: [usize; 4], output: [usize; 4]) 
     let resize = Resize::new(bench.level, &options, &input, &output, &scales, None);
     let x = floats(input.iter().product());
     let mut y = AlignedVec::zeroed(output.iter().product());
-    let bytes = 4 * (x.len() + y.len());
+    let elements = x.len() + y.len();
     let y = SharedSlice::new(&mut y);
-    bench
-        .bytes(&format!("resize {mode:?} {input:?} to {output:?}"), bytes, || resize.run(&x, y, Part::WHOLE));
+    let name = format!("resize {mode:?} {input:?} to {output:?}");
+    bench.bytes(&name, 4 * elements, || resize.run(&x, y, Part::WHOLE));
+    if mode == Mode::Nearest {
+        let (x, mut y) = (aligned(x.len()), aligned(y.len()));
+        let y = SharedSlice::new(&mut y);
+        bench.bytes(&format!("{name}, of bytes"), elements, || resize.run_bytes(&x, &[0], 1, y, Part::WHOLE));
+    }
 }
 
 fn main() -> ExitCode {
@@ -140,6 +178,7 @@ fn main() -> ExitCode {
             transpose(bench, shape, permutation, element_size);
         }
         embedding(bench);
+        scatters(bench);
         pools(bench);
         resizes(bench);
     })

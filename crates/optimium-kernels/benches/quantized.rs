@@ -4,14 +4,14 @@ mod common;
 
 use std::process::ExitCode;
 
-use optimium_kernels::conv::{Geometry, Parameters};
 use optimium_kernels::quantized::{
-    Activations, Channels, Output, PackedMatrix, Quantization, QuantizedConvolution, QuantizedDepthwise,
-    Requantize, Rows, Weights, add, dequantize_linear, dynamic_quantize_linear, gemm, quantize_linear,
+    Activations, Channels, LookupTable, Output, PackedMatrix, PoolWindow, Quantization, QuantizedConvolution,
+    QuantizedDepthwise, Requantize, Rows, Weights, add, average_pool, dequantize_linear,
+    dynamic_quantize_linear, gemm, lookup, mul, quantize_linear,
 };
 use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice};
 
-use common::Bench;
+use common::{Bench, layers};
 
 fn requantize<'a>(c: &'a mut [u8], multiplier: &'a [f32], bias: &'a [i32]) -> Output<'a> {
     let c = SharedSlice::new(c);
@@ -61,41 +61,24 @@ fn products(bench: &mut Bench) {
 fn convolutions(bench: &mut Bench) {
     let level = bench.level;
     let sizes = [
-        (56usize, 64, 64, 3, 1, 1),
-        (28, 128, 128, 3, 1, 1),
-        (7, 512, 512, 3, 1, 1),
-        (224, 3, 32, 3, 2, 1),
-        (112, 32, 32, 3, 1, 32),
-        (56, 144, 144, 3, 1, 144),
-        (56, 144, 144, 3, 2, 144),
-        (14, 576, 576, 3, 1, 576),
-        (14, 576, 576, 5, 1, 576),
-        (7, 960, 960, 3, 1, 960),
+        [56, 64, 64, 3, 1, 1],
+        [28, 128, 128, 3, 1, 1],
+        [7, 512, 512, 3, 1, 1],
+        [224, 3, 32, 3, 2, 1],
+        [112, 32, 32, 3, 1, 32],
+        [56, 144, 144, 3, 1, 144],
+        [56, 144, 144, 3, 2, 144],
+        [14, 576, 576, 3, 1, 576],
+        [14, 576, 576, 5, 1, 576],
+        [7, 960, 960, 3, 1, 960],
     ];
-    for (size, inputs, outputs, kernel, stride, groups) in sizes {
-        let parameters = Parameters {
-            input_channels: inputs,
-            output_channels: outputs,
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            dilation: [1; 2],
-            groups,
-        };
-        let output = size.div_ceil(stride);
-        let geometry = Geometry {
-            batch: 1,
-            input: [size; 2],
-            output: [output; 2],
-            padding: [kernel / 2; 2],
-            input_stride: inputs,
-            output_stride: outputs,
-        };
-        let x = vec![17u8; size * size * inputs];
-        let w = vec![3u8; outputs * inputs / groups * kernel * kernel];
+    for [size, inputs, outputs, kernel, stride, groups] in sizes {
+        let (parameters, geometry) = layers::layer([size, inputs, outputs, kernel, stride, groups]);
+        let [x, w, y] = layers::lengths(&parameters, &geometry);
+        let (x, w, mut y) = (vec![17u8; x], vec![3u8; w], AlignedVec::zeroed(y));
         let (multiplier, bias) = (vec![0.001; outputs], vec![5; outputs]);
-        let mut c = AlignedVec::zeroed(output * output * outputs);
-        let to = requantize(&mut c, &multiplier, &bias);
-        let operations = (2 * output * output * outputs * inputs / groups * kernel * kernel) as f64;
+        let to = requantize(&mut y, &multiplier, &bias);
+        let operations = layers::operations(&parameters, &geometry);
         let kind = if groups == 1 { "convolution" } else { "depthwise" };
         let name = format!("{kind} {size}² {inputs}→{outputs} {kernel}×{kernel}/{stride}");
         let packing = Packing::default();
@@ -115,16 +98,49 @@ fn convolutions(bench: &mut Bench) {
     }
 }
 
-fn sums(bench: &mut Bench) {
+fn elementwise(bench: &mut Bench) {
     let level = bench.level;
     let quantization = Quantization { scale: 0.1, zero_point: 7, signed: false };
     let n = 56 * 56 * 64;
     let (a, b) = (vec![3u8; n], vec![9u8; n]);
     let mut y = vec![0u8; n];
     let y = SharedSlice::new(&mut y);
+    let table = LookupTable::new(quantization, quantization, |x| x / (1.0 + (-x).exp()));
+    bench.bytes(&format!("a function of {n} bytes"), 2 * n, || lookup(&table, &a, y, Part::WHOLE));
+    bench.bytes(&format!("product of two tensors of {n}"), 3 * n, || {
+        mul(level, &a, quantization, &b, quantization, y, quantization, (0, 255), Part::WHOLE);
+    });
     bench.bytes(&format!("sum of two tensors of {n}"), 3 * n, || {
         add(level, &a, quantization, &b, quantization, y, quantization, (0, 255), Part::WHOLE);
     });
+}
+
+/// Pools of the usual networks: size, channels, kernel, stride; the whole image where the kernel is as large.
+fn pools(bench: &mut Bench) {
+    let (level, from) = (bench.level, Quantization { scale: 0.1, zero_point: 7, signed: false });
+    let to = Quantization { scale: 0.08, zero_point: 3, signed: false };
+    for [size, channels, kernel, stride] in [[7, 1280, 7, 1], [56, 64, 3, 2]] {
+        let window = match kernel {
+            _ if kernel == size => PoolWindow::global(1, [size; 2], channels),
+            _ => PoolWindow {
+                batch: 1,
+                input: [size; 2],
+                output: [size / stride; 2],
+                channels,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                padding: [(kernel - 1) / 2; 2],
+                padding_end: [(kernel - 1) / 2; 2],
+                count_include_pad: false,
+            },
+        };
+        let outputs = window.output[0] * window.output[1] * channels;
+        let (x, mut y) = (vec![9u8; size * size * channels], vec![0u8; outputs]);
+        let y = SharedSlice::new(&mut y);
+        bench.bytes(&format!("mean {size}² x {channels}, {kernel} x {kernel}"), x.len() + outputs, || {
+            average_pool(level, &window, &x, from, y, to, Part::WHOLE);
+        });
+    }
 }
 
 /// Floats to bytes and back, and the parameters of floats whose range is not known ahead.
@@ -164,7 +180,8 @@ fn main() -> ExitCode {
     common::run("quantized", |bench| {
         products(bench);
         convolutions(bench);
-        sums(bench);
+        elementwise(bench);
+        pools(bench);
         conversions(bench);
     })
 }

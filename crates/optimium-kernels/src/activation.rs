@@ -1,5 +1,7 @@
 //! The activation functions that can be fused into a store.
 
+use std::f32::consts::{LN_2, LOG2_E};
+
 use optimium_simd::{Level, Simd, SimdTask};
 
 use crate::elementwise::{Map, Source, VectorFunction};
@@ -112,7 +114,19 @@ pub fn apply_prelu<S: Simd>(simd: S, x: S::F32, slope: S::F32) -> S::F32 {
 /// `x · sigmoid(y)`
 #[inline(always)]
 fn silu<S: Simd>(simd: S, x: S::F32, y: S::F32) -> S::F32 {
-    simd.div(x, simd.add(simd.splat(1.0), math::exp(simd, simd.neg(y))))
+    // exp(-y) as a power of two, which needs no bounds but these: beyond, it is far above or below all that counts beside 1.
+    const HIGH: f32 = -LOG2_E;
+    const LOW: f32 = -1.925_963e-8;
+    let y = simd.min(simd.splat(174.0), simd.max(simd.splat(-174.0), y));
+    let n = simd.round(simd.mul(y, simd.splat(HIGH)));
+    let r = simd.fma(y, simd.splat(LOW), simd.fma(y, simd.splat(HIGH), simd.neg(n)));
+    let power = math::polynomial(
+        simd,
+        r,
+        [1.0, LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 1.540_353e-4],
+    );
+    let e = simd.scale_by_small_power_of_two(power, n);
+    simd.div(x, simd.add(simd.splat(1.0), e))
 }
 
 /// Within 3 units in the last place of `x`.
@@ -147,7 +161,7 @@ fn gelu_tanh<S: Simd>(simd: S, x: S::F32) -> S::F32 {
 #[inline(always)]
 fn softplus<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     let e = math::exp(simd, simd.neg(simd.abs(x)));
-    simd.add(simd.max(simd.splat(0.0), x), math::log1p(simd, e))
+    simd.add(simd.max(simd.splat(0.0), x), math::log1p_of_fraction(simd, e))
 }
 
 #[inline(always)]

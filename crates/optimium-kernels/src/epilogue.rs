@@ -14,13 +14,13 @@ use crate::elementwise::Source;
 
 /// `activation(sum + bias + residual)`, or `activation(sum + bias) + residual`.
 ///
-/// A result has rows (pixels, tokens) and columns (channels).
+/// A result has rows (pixels, tokens) and columns (channels). Its elements are `T`, and those of the residual as well.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, T = f32> {
     /// One value a column.
     pub bias: Option<&'a [f32]>,
     /// A tensor of the result's shape to be added.
-    pub residual: Option<Residual<'a>>,
+    pub residual: Option<Residual<'a, T>>,
     /// The function of each element.
     pub activation: Activation,
     /// The negative slope of [`Activation::PRelu`], one value a column.
@@ -29,16 +29,16 @@ pub struct Epilogue<'a> {
 
 /// The second operand of a fused addition.
 #[derive(Clone, Copy, Debug)]
-pub struct Residual<'a> {
+pub struct Residual<'a, T = f32> {
     /// Row-major, one row a row of the result. It may lie between the rows of the result.
-    pub data: Source<'a, f32>,
+    pub data: Source<'a, T>,
     /// Elements from one row to the next.
     pub stride: usize,
     /// Whether it is added after the activation instead of before.
     pub after_activation: bool,
 }
 
-impl Epilogue<'_> {
+impl<T: Copy> Epilogue<'_, T> {
     /// Asserts that bias, slope and residual serve a result of `rows × columns`.
     ///
     /// # Panics

@@ -26,13 +26,16 @@ pub mod normalization;
 mod packing;
 pub mod pool;
 pub mod quantized;
+mod real;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 mod shared;
 pub mod softmax;
+pub mod weight_only;
 
 pub use packing::{
     PACKED_ALIGNMENT, PACKING_VERSION, Packed, PackedBlock, Packing, PackingArena, StoredBlocks,
 };
+pub use real::Real;
 pub use shared::{AlignedVec, Part, SharedSlice};

@@ -13,6 +13,7 @@ use optimium_simd::Simd;
 
 pub use erf::erf;
 pub use exponential::{exp, expm1, sigmoid, tanh};
+pub(crate) use logarithm::log1p_of_fraction;
 pub use logarithm::{log, log1p};
 pub use trigonometric::{cos, sin};
 

@@ -10,7 +10,7 @@ use optimium_graph::{ValueId, shapes};
 use optimium_tensor::{Buffer, Error, Result, SymbolValues};
 
 use crate::arena::{Block, lay_out};
-use crate::layer::{Binding, Bound, Step};
+use crate::layer::{Binding, Bound, Scratch, Step};
 use crate::memory::Operand;
 use crate::plan::{Lifetime, Place, Plan, describe};
 use crate::symbols::{SymbolOrder, SymbolSet};
@@ -29,8 +29,8 @@ pub(crate) struct BoundPlan {
     /// Where each value lies, and its shape.
     pub(crate) operands: Vec<Option<Arc<Bound>>>,
     pub(crate) arena_bytes: usize,
-    /// Bytes of scratch memory for each worker.
-    pub(crate) scratch_each: usize,
+    /// What workers need beside it.
+    pub(crate) scratch: Scratch,
     /// Whether one worker does all of it.
     pub(crate) is_serial: bool,
     /// For each node of the region its step, those that are nothing to do included.
@@ -106,9 +106,9 @@ impl BoundPlan {
             .collect::<Result<Vec<_>>>()?;
         let order = SymbolOrder::new(&symbols);
         let values: Vec<SymbolSet> = values.map(|value| dependence(plan, value, &order)).collect();
-        let (mut steps, mut nodes, mut scratch_each) = (Vec::new(), Vec::new(), 0);
+        let (mut steps, mut nodes, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
         for index in plan.region.nodes.clone() {
-            let (step, evaluated) = bind_node(plan, index, &operands, &symbols, &order, &mut scratch_each)?;
+            let (step, evaluated) = bind_node(plan, index, &operands, &symbols, &order, &mut scratch)?;
             let node = &plan.graph.nodes()[index];
             let operands = node.inputs.iter().chain(&node.outputs).flatten();
             nodes.push(operands.fold(evaluated, |set, id| set.with(values[id.index()])));
@@ -116,7 +116,7 @@ impl BoundPlan {
         }
         let lifetimes = plan.lifetimes.iter().map(|lifetime| order.set_of(&lifetime.bytes)).collect();
         let layout = Layout { symbols: order, offsets, capacities, lifetimes, values, nodes };
-        Ok(BoundPlan::of(plan, steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch_each))
+        Ok(BoundPlan::of(plan, steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch))
     }
 
     /// Binds `plan` for other dimensions, where this plan's layout has room for them; otherwise `None`.
@@ -139,14 +139,13 @@ impl BoundPlan {
         for value in depending(&layout.values) {
             operands[value] = operand(plan, value, &symbols, &layout.offsets)?.map(Arc::new);
         }
-        let (mut nodes, mut scratch_each) = (self.nodes.clone(), self.scratch_each);
+        let (mut nodes, mut scratch) = (self.nodes.clone(), self.scratch);
         for position in depending(&layout.nodes) {
             let index = plan.region.nodes.start + position;
-            nodes[position] =
-                bind_node(plan, index, &operands, &symbols, &layout.symbols, &mut scratch_each)?.0;
+            nodes[position] = bind_node(plan, index, &operands, &symbols, &layout.symbols, &mut scratch)?.0;
         }
         let kept = (layout.clone(), symbols);
-        Ok(Some(BoundPlan::of(plan, nodes, operands, kept, self.arena_bytes, scratch_each)))
+        Ok(Some(BoundPlan::of(plan, nodes, operands, kept, self.arena_bytes, scratch)))
     }
 
     fn of(
@@ -155,7 +154,7 @@ impl BoundPlan {
         operands: Vec<Option<Arc<Bound>>>,
         (layout, symbols): (Arc<Layout>, SymbolValues),
         arena_bytes: usize,
-        scratch_each: usize,
+        scratch: Scratch,
     ) -> BoundPlan {
         let to_do = plan.region.nodes.clone().zip(&nodes).filter(|(_, step)| !step.is_nothing());
         let mut steps: Vec<BoundStep> =
@@ -164,7 +163,7 @@ impl BoundPlan {
             steps[index - 1].then = Then::between(&steps[index - 1].step, &steps[index].step);
         }
         let is_serial = steps.iter().all(|step| !step.step.parallel);
-        BoundPlan { steps, operands, arena_bytes, scratch_each, is_serial, nodes, layout, symbols }
+        BoundPlan { steps, operands, arena_bytes, scratch, is_serial, nodes, layout, symbols }
     }
 }
 
@@ -175,16 +174,16 @@ fn bind_node(
     operands: &[Option<Arc<Bound>>],
     symbols: &SymbolValues,
     order: &SymbolOrder,
-    scratch_each: &mut usize,
+    scratch: &mut Scratch,
 ) -> Result<(Step, SymbolSet)> {
     let (node, layer) = (&plan.graph.nodes()[index], &plan.layers[index]);
     let bound = |ids: &[Option<ValueId>]| -> Vec<Option<Arc<Bound>>> {
         ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
     };
     let (inputs, outputs) = (bound(&node.inputs), bound(&node.outputs));
-    let mut binding = Binding::new(&inputs, &outputs, (symbols, order), *scratch_each);
+    let mut binding = Binding::new(&inputs, &outputs, (symbols, order), *scratch);
     let mut step = layer.bind(&mut binding).map_err(|error| error.context(describe(node)))?;
-    *scratch_each = binding.scratch;
+    *scratch = binding.scratch;
     let evaluated = binding.evaluated();
     // A plan that keeps every tensor readable is there to be looked into: what it does depends on less.
     let may_be_alone = plan.options.memory_optimization;

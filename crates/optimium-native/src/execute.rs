@@ -10,6 +10,7 @@ use optimium_simd::FlushDenormals;
 use optimium_tensor::{Error, ErrorKind, Result};
 
 use crate::bind::{BoundPlan, BoundStep, Then};
+use crate::layer::Step;
 use crate::memory::Memory;
 use crate::plan::{Plan, describe};
 use crate::team::Worker;
@@ -83,8 +84,9 @@ fn run_alone(
         if cancellation.is_cancelled() {
             return Err(canceled());
         }
+        let mut rounds = 0..step.step.rounds;
         watch
-            .around(0, step, || (step.step.run)(memory, Part::WHOLE))
+            .around(0, step, || rounds.try_for_each(|round| step.step.run(memory, Part::WHOLE, round)))
             .map_err(|error| at(plan, step, error))?;
     }
     Ok(())
@@ -109,17 +111,33 @@ impl March<'_> {
             if index == 0 && self.cancellation.is_cancelled() {
                 return Err(canceled());
             }
+            let mut goes_on = true;
             if step.step.parallel || index == 0 {
                 let part = if step.step.parallel { part } else { Part::WHOLE };
                 watch
-                    .around(index, step, || (step.step.run)(self.memory, part))
+                    .around(index, step, || {
+                        goes_on = self.rounds(&step.step, part, worker)?;
+                        Ok(())
+                    })
                     .map_err(|error| at(self.plan, step, error))?;
             }
-            if !go_on(step.then, worker) {
+            if !goes_on || !go_on(step.then, worker) {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// This worker's part of all rounds of a step; false where somebody gave up.
+    #[inline(always)]
+    fn rounds(&self, step: &Step, part: Part, worker: &mut Worker) -> Result<bool> {
+        for round in 0..step.rounds {
+            if round > 0 && step.parallel && !go_on(Then::All, worker) {
+                return Ok(false);
+            }
+            step.run(self.memory, part, round)?;
+        }
+        Ok(true)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use optimium_kernels::Part;
 use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
 
+use crate::lower::ChoiceRecord;
 use crate::memory::{Memory, Operand};
 use crate::symbols::{SymbolOrder, SymbolSet};
 
@@ -17,6 +18,8 @@ pub(crate) struct Layer {
     pub(crate) in_place: Vec<usize>,
     /// Which operands may lie as columns of larger rows.
     pub(crate) columns: Columns,
+    /// What it could have been, where there were several kernels.
+    pub(crate) choice: Option<ChoiceRecord>,
     bind: Box<dyn Fn(&mut Binding) -> Result<Step> + Send + Sync>,
 }
 
@@ -30,8 +33,16 @@ impl Layer {
             kernel: kernel.into(),
             in_place: Vec::new(),
             columns: Columns::default(),
+            choice: None,
             bind: Box::new(bind),
         }
+    }
+
+    /// The kernel was chosen among those of `record`.
+    #[must_use]
+    pub(crate) fn chosen(mut self, record: Option<ChoiceRecord>) -> Layer {
+        self.choice = record;
+        self
     }
 
     /// The output may take over the memory of these inputs.
@@ -86,24 +97,42 @@ pub(crate) struct Columns {
 pub(crate) struct Step {
     /// Whether all workers take part; otherwise one does it alone.
     pub(crate) parallel: bool,
-    pub(crate) run: Arc<dyn Fn(&Memory, Part) -> Result<()> + Send + Sync>,
+    /// Rounds that it takes: all workers have to end one before any of them begins the next.
+    pub(crate) rounds: usize,
+    run: Arc<dyn Fn(&Memory, Part, usize) -> Result<()> + Send + Sync>,
     nothing: bool,
 }
 
 impl Step {
     /// A step whose work is divided between the workers.
     pub(crate) fn parallel(run: impl Fn(&Memory, Part) -> Result<()> + Send + Sync + 'static) -> Step {
-        Step { parallel: true, run: Arc::new(run), nothing: false }
+        Step::in_rounds(1, move |memory, part, _| run(memory, part))
+    }
+
+    /// A step whose work is divided between the workers, who have to meet between its `rounds`: `run` does one of them.
+    pub(crate) fn in_rounds(
+        rounds: usize,
+        run: impl Fn(&Memory, Part, usize) -> Result<()> + Send + Sync + 'static,
+    ) -> Step {
+        Step { parallel: true, rounds, run: Arc::new(run), nothing: false }
     }
 
     /// A step that one worker does alone.
     pub(crate) fn serial(run: impl Fn(&Memory) -> Result<()> + Send + Sync + 'static) -> Step {
-        Step { parallel: false, run: Arc::new(move |memory, _| run(memory)), nothing: false }
+        Step { parallel: false, rounds: 1, run: Arc::new(move |memory, _, _| run(memory)), nothing: false }
     }
 
     /// A step that is done already: its result lies where its operand does.
     pub(crate) fn nothing() -> Step {
-        Step { parallel: false, run: Arc::new(|_, _| Ok(())), nothing: true }
+        Step { parallel: false, rounds: 1, run: Arc::new(|_, _, _| Ok(())), nothing: true }
+    }
+
+    /// Does a part of a round.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    pub(crate) fn run(&self, memory: &Memory, part: Part, round: usize) -> Result<()> {
+        (self.run)(memory, part, round)
     }
 
     /// Whether it need not be run.
@@ -134,6 +163,11 @@ impl Bound {
         strides
     }
 
+    /// Whether it is stored in bfloat16.
+    pub(crate) fn is_rounded(&self) -> bool {
+        self.element_type == ElementType::BF16
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         self.dims.iter().product()
@@ -148,8 +182,17 @@ pub(crate) struct Binding<'a> {
     order: &'a SymbolOrder,
     /// The symbols of all expressions that were evaluated.
     evaluated: Cell<SymbolSet>,
-    /// Bytes of scratch memory that each worker needs, the largest wish of all steps.
-    pub(crate) scratch: usize,
+    /// The largest wishes of all steps so far.
+    pub(crate) scratch: Scratch,
+}
+
+/// Bytes of scratch memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scratch {
+    /// For each worker.
+    pub(crate) each: usize,
+    /// In steps that share it, for all workers together.
+    pub(crate) shared: usize,
 }
 
 impl<'a> Binding<'a> {
@@ -158,7 +201,7 @@ impl<'a> Binding<'a> {
         inputs: &'a [Option<Arc<Bound>>],
         outputs: &'a [Option<Arc<Bound>>],
         (symbols, order): (&'a SymbolValues, &'a SymbolOrder),
-        scratch: usize,
+        scratch: Scratch,
     ) -> Self {
         Binding { inputs, outputs, symbols, order, evaluated: Cell::default(), scratch }
     }
@@ -196,7 +239,12 @@ impl<'a> Binding<'a> {
 
     /// Asks for `count` elements of scratch memory for each worker.
     pub(crate) fn need_scratch<T>(&mut self, count: usize) {
-        self.scratch = self.scratch.max((count * size_of::<T>()).next_multiple_of(64));
+        self.scratch.each = self.scratch.each.max((count * size_of::<T>()).next_multiple_of(64));
+    }
+
+    /// Asks for `count` elements of scratch memory for all workers together.
+    pub(crate) fn need_shared_scratch<T>(&mut self, count: usize) {
+        self.scratch.shared = self.scratch.shared.max(count * size_of::<T>());
     }
 
     /// The value of an expression.

@@ -28,6 +28,7 @@ mod plan;
 mod promote;
 mod region;
 mod state;
+mod storage;
 mod symbols;
 mod team;
 mod work;

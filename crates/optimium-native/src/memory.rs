@@ -88,6 +88,14 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.scratch.pointer.add(start).cast(), length) }
     }
 
+    /// `length` elements of scratch memory that all workers share, 64-byte aligned, with any content, in a step that has no other
+    /// scratch memory. They keep it from round to round of the step.
+    pub(crate) fn shared_scratch<T: bytemuck::Pod>(&self, length: usize) -> SharedSlice<'a, T> {
+        assert!(length * size_of::<T>() <= self.scratch.bytes, "scratch memory too small");
+        // SAFETY: in bounds by the assertion, aligned as all buffers are, and the step's alone.
+        unsafe { SharedSlice::from_raw(self.scratch.pointer.cast(), length) }
+    }
+
     fn locate<T>(&self, operand: Operand) -> (*mut T, usize) {
         let base = self.bases[operand.base as usize];
         let end = operand.offset.checked_add(operand.bytes);

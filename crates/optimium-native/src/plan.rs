@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use optimium_device::{CompileOptions, Executable, ExecutionState, OperationInfo, PackedBlock};
+use optimium_device::{CompileOptions, Executable, ExecutionState, KernelChoice, OperationInfo, PackedBlock};
 use optimium_graph::ops::Operator;
 use optimium_graph::{Graph, Node, ValueId};
 use optimium_simd::Level;
@@ -17,7 +17,7 @@ use crate::packing::PackedNodes;
 use crate::region::{self, Region};
 use crate::state::State;
 use crate::team::Team;
-use crate::{lower, promote};
+use crate::{lower, promote, storage};
 
 /// Bound plans that are kept: a model with dynamic shapes mostly sees a few.
 const KEPT_BOUND_PLANS: usize = 16;
@@ -72,7 +72,8 @@ impl Plan {
     /// As [`Backend::compile`](optimium_device::Backend::compile).
     pub(crate) fn compile(graph: &Graph, options: &CompileOptions) -> Result<Plan> {
         let level = level_of(options)?;
-        let graph = separate_outputs(promote::promote(graph)?)?;
+        let mut graph = separate_outputs(promote::promote(graph)?)?;
+        storage::decide(&mut graph, level, options);
         let team = Team::new(options.threads, options.cores.as_deref())?;
         let (layers, packed) = lower::lower_all(&graph, level, options)?;
         let region = region::only(&graph)?;
@@ -140,6 +141,10 @@ impl Executable for Plan {
             outputs: node.outputs.iter().filter_map(name).collect(),
         };
         self.graph.nodes().iter().zip(&self.layers).map(info).collect()
+    }
+
+    fn choices(&self) -> Vec<Option<KernelChoice>> {
+        self.layers.iter().map(|layer| layer.choice.as_ref().map(|describe| describe())).collect()
     }
 
     fn packed(&self) -> Vec<PackedBlock<'_>> {

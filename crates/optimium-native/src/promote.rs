@@ -14,7 +14,7 @@ use optimium_simd::Level;
 use optimium_tensor::{ElementType, Result};
 
 use crate::decompose::decompose;
-use crate::lower::{NodeView, is_supported_quantized};
+use crate::lower::{Chooser, NodeView, is_supported_quantized};
 
 /// The graph with conversions where kernels need them.
 ///
@@ -52,20 +52,21 @@ impl Promotion {
         if let Some(node) = self.match_exponent(&node) {
             return self.nodes.push(node);
         }
-        let packing = Packing::default();
+        let (packing, chooser) = (Packing::default(), Chooser::default());
         let view = NodeView {
             graph: &self.graph,
             node: &node,
             level: Level::Portable,
             precision: Precision::F32,
             packing: &packing,
+            chooser: &chooser,
         };
         let needs_reals =
             if view.is_quantized() { !is_supported_quantized(&view) } else { self.computes_in_halves(&node) };
         if needs_reals { self.in_reals(node) } else { self.nodes.push(node) }
     }
 
-    /// Whether the node does arithmetic on half-precision numbers.
+    /// Whether the node does arithmetic on half-precision numbers that its kernel does not know.
     fn computes_in_halves(&self, node: &Node) -> bool {
         use Operator::*;
         let moves = matches!(
@@ -95,6 +96,8 @@ impl Promotion {
                 | OneHot(_)
                 | Trilu(_)
                 | ReverseSequence(_)
+                | CompressedMatMul(_)
+                | CompressedGather(_)
                 | If(_)
                 | Loop(_)
                 | Scan(_)

@@ -56,7 +56,7 @@ impl State {
         if bound.arena_bytes > self.arena.len() {
             self.arena = Arc::new(Buffer::zeroed(bound.arena_bytes)?);
         }
-        let scratch = bound.scratch_each * self.plan.team.threads();
+        let scratch = (bound.scratch.each * self.plan.team.threads()).max(bound.scratch.shared);
         if scratch > self.scratch.len() {
             self.scratch = Buffer::zeroed(scratch)?;
         }
@@ -103,7 +103,7 @@ impl State {
         let scratch = Base { pointer: self.scratch.as_ptr(), bytes: self.scratch.len() };
         // SAFETY: arena and scratch memory are this state's, which is borrowed exclusively; the caller holds access to its
         // tensors; the plan keeps constants alive. The steps are those of the bound plan that laid the arena out.
-        let memory = unsafe { Memory::new(&self.bases, scratch, bound.scratch_each) };
+        let memory = unsafe { Memory::new(&self.bases, scratch, bound.scratch.each) };
         let result = execute(&self.plan, bound, &memory, cancellation, watch);
         self.has_run = result.is_ok();
         result

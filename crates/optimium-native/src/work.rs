@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use optimium_graph::Operator;
+use optimium_graph::ops::Recurrent;
 
 use crate::layer::Bound;
 
@@ -26,6 +27,9 @@ pub(crate) fn is_worth_sharing(
 }
 
 fn nanoseconds(operator: &Operator, inputs: &[Option<Arc<Bound>>], outputs: &[Option<Arc<Bound>>]) -> usize {
+    if let Operator::Recurrent(op) = operator {
+        return between_steps(op, inputs);
+    }
     let all = || inputs.iter().chain(outputs).flatten();
     let largest = |operands: &[Option<Arc<Bound>>]| {
         operands.iter().flatten().map(|bound| bound.len()).max().unwrap_or(0)
@@ -50,9 +54,19 @@ fn is_heavy(operator: &Operator) -> bool {
             | Operator::ConvInteger(_)
             | Operator::MatMulInteger(_)
             | Operator::DynamicQuantizedMatMul(_)
-            | Operator::Recurrent(_)
             | Operator::Attention(_)
     )
+}
+
+/// What there is to do between two meetings of the workers of a recurrent layer, who meet in each step.
+fn between_steps(op: &Recurrent, inputs: &[Option<Arc<Bound>>]) -> usize {
+    let dims = |index: usize| inputs.get(index)?.as_ref()?.dims.as_chunks().0.first();
+    let (Some(&[first, second, size]), Some(&[directions, columns, _])) = (dims(0), dims(1)) else {
+        return usize::MAX;
+    };
+    let batch = if op.batch_first { first } else { second };
+    let weights = (size + op.hidden_size).saturating_mul(directions).saturating_mul(columns);
+    weights.saturating_mul(batch) / MULTIPLY_ADDS
 }
 
 /// Multiply-adds for each element of the result.
@@ -60,7 +74,7 @@ fn depth(operator: &Operator, inputs: &[Option<Arc<Bound>>]) -> Option<usize> {
     let dims = |index: usize| Some(inputs.get(index)?.as_ref()?.dims.as_slice());
     match operator {
         Operator::Conv(_) => Some(dims(1)?.get(1..)?.iter().product()),
-        Operator::MatMul(_) => dims(0)?.last().copied(),
+        Operator::MatMul(_) | Operator::CompressedMatMul(_) => dims(0)?.last().copied(),
         _ => None,
     }
 }

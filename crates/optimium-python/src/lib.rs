@@ -15,11 +15,13 @@ mod expr;
 mod loading;
 mod machine;
 mod model;
+mod profile;
 mod python;
 mod request;
 mod settings;
 mod shape;
 mod tensor;
+mod tuning;
 
 use pyo3::prelude::*;
 
@@ -30,7 +32,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<shape::PyTensorShape>()?;
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<model::PyModel>()?;
+    module.add_class::<loading::PyConversion>()?;
     module.add_class::<request::PyInferRequest>()?;
+    module.add_class::<profile::PyProfileEvent>()?;
     module.add_function(wrap_pyfunction!(tensor::empty_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::string_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(tensor::repeated_string_tensor, module)?)?;
@@ -40,6 +44,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tensor::load_tensor, module)?)?;
     module.add_function(wrap_pyfunction!(loading::load_model, module)?)?;
     module.add_function(wrap_pyfunction!(loading::convert, module)?)?;
+    module.add_function(wrap_pyfunction!(tuning::tune_model, module)?)?;
     module.add_function(wrap_pyfunction!(devices::get_local_info, module)?)?;
     module.add_function(wrap_pyfunction!(devices::device_capability, module)?)?;
     module.add_function(wrap_pyfunction!(devices::parse_device, module)?)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use optimium_runtime::device::{DeviceId, Precision};
-use optimium_runtime::{ConvertOptions, LoadOptions, SchedulerType};
+use optimium_runtime::{Compression, ConvertOptions, LoadOptions, SchedulerType, WeightEncoding};
 use optimium_tensor::{Error, ErrorKind};
 use pyo3::prelude::*;
 
@@ -17,13 +17,18 @@ use crate::python::detached;
 /// Loads a model: a model folder, or an .onnx or .tflite file.
 ///
 /// precision is "f32", which computes all of it in f32, or "bf16": where it is faster, the factors of matrix products and
-/// convolutions are rounded to bfloat16, each with a relative error of at most 1/256. Products are summed in f32 and tensors stay
-/// f32. On processors without such products both are the same.
+/// convolutions are rounded to bfloat16, each with a relative error of at most 1/256, and so are tensors between layers that
+/// all take such. Products are summed in f32; inputs, outputs and, without memory_optimization, all tensors stay f32.
+/// On processors without such products both are the same.
+///
+/// With tuned, a folder that was tuned on such a CPU for as many threads and that precision takes the kernels that were chosen.
 #[pyfunction]
 #[pyo3(signature = (path, *, devices=None, strict=None, memory_optimization=None, disable_denormals=None,
-    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision=None),
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision=None,
+    tuned=None),
     text_signature = "(path, *, devices=None, strict=False, memory_optimization=True, disable_denormals=True, \
-    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision='f32')")]
+    intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision='f32', \
+    tuned=True)")]
 pub(crate) fn load_model(
     path: &Bound<'_, PyAny>,
     devices: Option<&Bound<'_, PyAny>>,
@@ -36,6 +41,7 @@ pub(crate) fn load_model(
     cores: Option<&Bound<'_, PyAny>>,
     scheduler_type: Option<&Bound<'_, PyAny>>,
     precision: Option<&Bound<'_, PyAny>>,
+    tuned: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyModel> {
     let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     let switch = |name, object, default| optional(name, object).map(|on| on.unwrap_or(default));
@@ -47,17 +53,14 @@ pub(crate) fn load_model(
         intermediate_save_path: optional("intermediate_save_path", intermediate_save_path)?
             .filter(|path: &PathBuf| !path.as_os_str().is_empty()),
         passphrase: optional("passphrase", passphrase)?.filter(|passphrase: &String| !passphrase.is_empty()),
-        threads: optional("threads", threads)?
-            .map(|number| not_negative(py, "threads", number))
-            .transpose()?,
-        cores: optional("cores", cores)?
-            .map(|cores: Vec<i64>| cores.into_iter().map(|core| not_negative(py, "a core", core)).collect())
-            .transpose()?,
+        threads: threads_from_python(py, threads)?,
+        cores: cores_from_python(py, cores)?,
         scheduler_type: match scheduler_type {
             Some(scheduler_type) => from_python(scheduler_type)?,
             None => SchedulerType::Simple,
         },
         precision: precision_from_python(py, precision)?,
+        tuned: switch("tuned", tuned, true)?,
     };
     detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
 }
@@ -71,8 +74,25 @@ fn devices_from_python(py: Python<'_>, devices: Option<&Bound<'_, PyAny>>) -> Py
     devices.iter().map(device_from_python).collect()
 }
 
+/// The number of threads, where it is given.
+pub(crate) fn threads_from_python(
+    py: Python<'_>,
+    threads: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<usize>> {
+    optional("threads", threads)?.map(|number| not_negative(py, "threads", number)).transpose()
+}
+
+/// The numbers of the cores, where they are given.
+pub(crate) fn cores_from_python(
+    py: Python<'_>,
+    cores: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<Vec<usize>>> {
+    let Some(cores) = optional::<Vec<i64>>("cores", cores)? else { return Ok(None) };
+    cores.into_iter().map(|core| not_negative(py, "a core", core)).collect::<PyResult<_>>().map(Some)
+}
+
 /// The precision of that name; `f32` where none is given.
-fn precision_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyResult<Precision> {
+pub(crate) fn precision_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyResult<Precision> {
     let Some(name) = optional::<String>("precision", name)? else { return Ok(Precision::F32) };
     Precision::from_name(&name).ok_or_else(|| {
         let known = Precision::ALL.map(Precision::name).join(" or ");
@@ -87,19 +107,27 @@ fn not_negative(py: Python<'_>, name: &str, number: i64) -> PyResult<usize> {
 /// Converts an .onnx or .tflite file to a model folder. With `pack` the weights are stored a second time, as kernels for the
 /// instruction set of this machine read them: loading is faster and takes less memory. `progress` is called with what is being
 /// done and how much of the whole is done, from 0 to 1; an exception in it ends the conversion.
+///
+/// weights is "bf16", "int8" or "int4": large constant matrices are then stored with 16, 8 or 4 bits an element, integers with a
+/// scale for every 64 or 32 of them. Activations, products and sums stay f32. Weights that the model has in few bits already are left
+/// as they are.
 #[pyfunction]
-#[pyo3(signature = (source, destination, *, pack=None, progress=None),
-    text_signature = "(source, destination, *, pack=True, progress=None)")]
+#[pyo3(signature = (source, destination, *, pack=None, weights=None, progress=None),
+    text_signature = "(source, destination, *, pack=True, weights=None, progress=None)")]
 pub(crate) fn convert(
     source: &Bound<'_, PyAny>,
     destination: &Bound<'_, PyAny>,
     pack: Option<&Bound<'_, PyAny>>,
+    weights: Option<&Bound<'_, PyAny>>,
     progress: Option<Bound<'_, PyAny>>,
-) -> PyResult<()> {
+) -> PyResult<PyConversion> {
     let py = source.py();
     let source: PathBuf = argument("source", source)?;
     let destination: PathBuf = argument("destination", destination)?;
-    let options = ConvertOptions { pack: optional("pack", pack)?.unwrap_or(true) };
+    let options = ConvertOptions {
+        pack: optional("pack", pack)?.unwrap_or(true),
+        weights: weights_from_python(py, weights)?,
+    };
     let progress = callable("progress", progress)?;
     let mut raised = None;
     let result = detached(py, || {
@@ -111,5 +139,46 @@ pub(crate) fn convert(
             })
         })
     });
-    raised.map_or(result, Err)
+    raised.map_or(result, Err).map(PyConversion)
+}
+
+/// The encoding of that name.
+fn weights_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyResult<Option<WeightEncoding>> {
+    let Some(name) = optional::<String>("weights", name)? else { return Ok(None) };
+    WeightEncoding::from_name(&name).map(Some).ok_or_else(|| {
+        let known = WeightEncoding::ALL.map(WeightEncoding::name).join(", ");
+        invalid_argument(py, format!("weights: {name:?} is none; there are {known}"))
+    })
+}
+
+/// What a conversion did.
+#[pyclass(frozen, name = "Conversion", module = "optimium.runtime")]
+pub(crate) struct PyConversion(Compression);
+
+#[pymethods]
+impl PyConversion {
+    /// How many matrices of weights were compressed.
+    #[getter]
+    fn compressed_weights(&self) -> usize {
+        self.0.matrices
+    }
+
+    /// Their bytes before.
+    #[getter]
+    fn bytes_before(&self) -> u64 {
+        self.0.bytes_before
+    }
+
+    /// Their bytes now, scales included.
+    #[getter]
+    fn bytes_after(&self) -> u64 {
+        self.0.bytes_after
+    }
+
+    fn __repr__(&self) -> String {
+        let Compression { matrices, bytes_before, bytes_after } = self.0;
+        format!(
+            "Conversion(compressed_weights={matrices}, bytes_before={bytes_before}, bytes_after={bytes_after})"
+        )
+    }
 }

@@ -13,6 +13,7 @@ use crate::arguments::{argument, callable, optional};
 use crate::arrays::shared_tensor;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
+use crate::profile::{PyProfileEvent, durations_to_python, profile_options};
 use crate::python::{arrays, attached, detached};
 use crate::tensor::PyTensor;
 
@@ -130,6 +131,46 @@ impl PyInferRequest {
         let timeout = (timeout > 0).then(|| Duration::from_micros(timeout));
         let result = detached(py, || self.request.wait(timeout, &mut is_interrupted));
         raised.map_or(result, Err)
+    }
+
+    /// Repeats one inference, records what happens when, and returns when it has ended. Times are in microseconds.
+    #[pyo3(signature = (inputs, outputs, repeat=None, warmup=None, warmup_time=None, stop_threshold=None, check_period=None, event_buffer_size=None), text_signature = "($self, inputs, outputs, repeat=100, warmup=10, warmup_time=1000000, stop_threshold=0, check_period=0, event_buffer_size=0)")]
+    fn profile(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyAny>,
+        outputs: &Bound<'_, PyAny>,
+        repeat: Option<&Bound<'_, PyAny>>,
+        warmup: Option<&Bound<'_, PyAny>>,
+        warmup_time: Option<&Bound<'_, PyAny>>,
+        stop_threshold: Option<&Bound<'_, PyAny>>,
+        check_period: Option<&Bound<'_, PyAny>>,
+        event_buffer_size: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let options =
+            profile_options([repeat, warmup, warmup_time, stop_threshold, check_period, event_buffer_size])?;
+        let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
+        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
+        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        let mut raised = None;
+        let mut is_interrupted = || {
+            raised = Python::attach(|py| py.check_signals()).err();
+            raised.is_some()
+        };
+        let result = detached(py, || self.request.profile(inputs, outputs, options, &mut is_interrupted));
+        raised.map_or(result, Err)
+    }
+
+    /// What happened in the last profile, by time.
+    fn get_profile_events(&self, py: Python<'_>) -> PyResult<Vec<PyProfileEvent>> {
+        let (events, _) = detached(py, || self.request.profile_events())?;
+        Ok(events.into_iter().map(PyProfileEvent).collect())
+    }
+
+    /// How long everything took in the last profile, in nanoseconds.
+    fn get_profile_durations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let durations = detached(py, || self.request.profile_durations())?;
+        durations_to_python(py, &durations)
     }
 
     /// Its state.

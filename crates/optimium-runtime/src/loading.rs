@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use optimium_container::PackedBlocks;
-use optimium_device::{Backend, CompileOptions, Executable, PackedWeights};
+use optimium_device::{Backend, Choices, CompileOptions, Executable, PackedWeights};
+use optimium_graph::ops::WeightEncoding;
+use optimium_graph::passes::Compression;
 use optimium_graph::{Graph, passes, shapes};
 use optimium_native::Native;
 use optimium_tensor::{Error, Result};
@@ -14,6 +16,7 @@ use crate::lifecycle;
 use crate::model::Model;
 use crate::options::LoadOptions;
 use crate::platforms;
+use crate::tune;
 
 /// Told what is being done, and how much of the whole is done, from 0 to 1. Its error ends the work.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, f32) -> Result<()>;
@@ -41,10 +44,14 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
     let target = backend.packing_target(&compile_options);
     let mut opened = optimium_container::open_packed(path, options.passphrase.as_deref(), target.as_deref())?;
     let packed = opened.packed.take().map(|stored| PackedWeights::new(stored.buffer, stored.places));
+    let choices = match &target {
+        Some(target) if options.tuned => tune::stored_choices(&opened.tuned, target, &compile_options),
+        _ => Choices::default(),
+    };
     let mut graph = std::mem::take(&mut opened.graph);
     // The folder says what the shapes are; nothing relies on it unless the operators say so too.
     let compiled = shapes::infer(&mut graph)
-        .and_then(|()| Model::compile_packed(graph, device, &*backend, options, packed))
+        .and_then(|()| Model::compile_stored(graph, device, &*backend, options, packed, choices))
         .map_err(|error| error.context(path.display()))?;
     if compiled.0.executable.packed().iter().all(|block| block.kept) {
         opened.prefetch_packed();
@@ -60,15 +67,17 @@ pub struct ConvertOptions {
     /// Whether the weights are stored a second time, packed for the instruction set of this machine: models then load without
     /// reading or copying them.
     pub pack: bool,
+    /// What large constant matrices are compressed to; otherwise they stay as the model has them.
+    pub weights: Option<WeightEncoding>,
 }
 
 impl Default for ConvertOptions {
     fn default() -> Self {
-        ConvertOptions { pack: true }
+        ConvertOptions { pack: true, weights: None }
     }
 }
 
-/// Converts the `.onnx` or `.tflite` file at `source` to a model folder at `destination`.
+/// Converts the `.onnx` or `.tflite` file at `source` to a model folder at `destination`, and tells which weights were compressed.
 ///
 /// # Errors
 /// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) outside the life of the runtime;
@@ -80,12 +89,18 @@ pub fn convert(
     destination: &Path,
     options: &ConvertOptions,
     progress: Progress<'_>,
-) -> Result<()> {
+) -> Result<Compression> {
     let runtime = lifecycle::current()?;
     progress("reading", 0.0)?;
     let mut graph = read(source)?;
     progress("simplifying", 0.4)?;
     prepare(&mut graph).map_err(|error| error.context(source.display()))?;
+    let mut compression = Compression::default();
+    if let Some(encoding) = options.weights {
+        progress("compressing", 0.5)?;
+        compression = passes::compress_weights(&mut graph, encoding, &Native::new())
+            .map_err(|error| error.context(source.display()))?;
+    }
     let graph = Arc::new(graph);
     let compile_options = CompileOptions {
         instruction_set: runtime.environment.instruction_set.clone(),
@@ -106,7 +121,8 @@ pub fn convert(
         .collect();
     progress("writing", 0.7)?;
     optimium_container::save_packed(&graph, destination, &packed)?;
-    progress("done", 1.0)
+    progress("done", 1.0)?;
+    Ok(compression)
 }
 
 /// The graph compiled, and what its weights are packed for; `None` where it cannot be run here.

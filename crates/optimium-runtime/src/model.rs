@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use optimium_device::{Backend, DeviceId, Executable, PackedWeights};
+use optimium_device::{Backend, Choices, DeviceId, Executable, PackedWeights};
 use optimium_graph::{Graph, shapes};
 use optimium_tensor::{Error, Expr, Result, SymbolValues, Tensor, TensorShape};
 
@@ -55,23 +55,25 @@ impl Model {
         backend: &dyn Backend,
         options: &LoadOptions,
     ) -> Result<Model> {
-        Model::compile_packed(graph, device, backend, options, None)
+        Model::compile_stored(graph, device, backend, options, None, Choices::default())
     }
 
-    /// As [`compile`](Model::compile), with weights of this very graph that were packed before.
+    /// As [`compile`](Model::compile), with weights of this very graph that were packed before, and kernels that were chosen before.
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn compile_packed(
+    pub(crate) fn compile_stored(
         graph: Graph,
         device: DeviceId,
         backend: &dyn Backend,
         options: &LoadOptions,
         packed: Option<PackedWeights>,
+        choices: Choices,
     ) -> Result<Model> {
         let runtime = lifecycle::current()?;
         let mut compile_options = options.compile_options(runtime.environment.instruction_set.clone())?;
         compile_options.packed = packed;
+        compile_options.choices = choices;
         let graph = Arc::new(graph);
         let executable = backend.compile(&graph, &compile_options)?;
         let operations: Vec<OpInfo> =

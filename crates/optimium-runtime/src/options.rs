@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use optimium_device::{CompileOptions, DeviceId, Precision};
+use optimium_device::{Choices, CompileOptions, DeviceId, Precision};
 use optimium_tensor::{Error, Result};
 
 /// The most threads that one model may use.
@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub scheduler_type: SchedulerType,
     /// How exact matrix products and convolutions are to be.
     pub precision: Precision,
+    /// Whether the kernels are used that [tuning](crate::tune_model) chose on such a machine.
+    pub tuned: bool,
 }
 
 impl Default for LoadOptions {
@@ -62,6 +64,7 @@ impl Default for LoadOptions {
             cores: None,
             scheduler_type: SchedulerType::Simple,
             precision: Precision::F32,
+            tuned: true,
         }
     }
 }
@@ -94,6 +97,7 @@ impl LoadOptions {
             instruction_set,
             precision: self.precision,
             packed: None,
+            choices: Choices::default(),
         })
     }
 

@@ -20,6 +20,7 @@ use optimium_tensor::{Error, ErrorKind, Result, Tensor};
 use crate::intermediates;
 use crate::lease::Lease;
 use crate::model::{self, Model};
+use crate::profile::{Durations, Event, Measurement, ProfileOptions};
 use crate::scheduler;
 
 use checks::BoundShapes;
@@ -58,6 +59,8 @@ struct Inner {
     last_duration: AtomicU64,
     /// Whether the caller waited for the last inference before it had ended, and will probably do so again.
     is_awaited: AtomicBool,
+    /// The last profile.
+    profile: Mutex<Option<Arc<Measurement>>>,
 }
 
 impl InferRequest {
@@ -70,6 +73,7 @@ impl InferRequest {
             last: Mutex::new(None),
             last_duration: AtomicU64::new(u64::MAX),
             is_awaited: AtomicBool::new(false),
+            profile: Mutex::new(None),
         }))
     }
 
@@ -88,6 +92,73 @@ impl InferRequest {
     /// has not reported, and for tensors that another running inference uses;
     /// [`InvalidState`](ErrorKind::InvalidState) after the runtime was finalized.
     pub fn infer(&self, inputs: Tensors<'_>, outputs: Tensors<'_>) -> Result<()> {
+        self.begin(inputs, outputs, None)
+    }
+
+    /// Repeats one inference and records what happens when; returns when it has ended. The callback is called once, at
+    /// the end. See [`profile`](crate::profile).
+    ///
+    /// `is_interrupted` is asked at least every 50 ms; its yes cancels the profile.
+    ///
+    /// # Errors
+    /// As [`infer`](InferRequest::infer) and [`wait`](InferRequest::wait);
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for options that make no sense.
+    pub fn profile(
+        &self,
+        inputs: Tensors<'_>,
+        outputs: Tensors<'_>,
+        options: ProfileOptions,
+        is_interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<()> {
+        let measurement = Arc::new(Measurement::new(options)?);
+        self.begin(inputs, outputs, Some(measurement.clone()))?;
+        *self.0.profile.lock().unwrap_or_else(PoisonError::into_inner) = Some(measurement);
+        let inner = &self.0;
+        // A callback would wait for a thread that it occupies itself.
+        if scheduler::is_worker()
+            && let Some(run) = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
+        {
+            run.execute();
+        }
+        while !inner.phase.wait(INTERRUPTION_PERIOD)? {
+            if is_interrupted() {
+                self.cancel();
+            }
+        }
+        if !inner.model.0.keeps_intermediates {
+            inner.release_last();
+        }
+        Ok(())
+    }
+
+    /// The events of the last profile, by time, and how many found no room.
+    ///
+    /// # Errors
+    /// [`InvalidOperation`](ErrorKind::InvalidOperation) where nothing was profiled.
+    pub fn profile_events(&self) -> Result<(Vec<Event>, usize)> {
+        let profile = self.0.profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let profile = profile.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidOperation, "the request was not profiled; call profile() first")
+        })?;
+        Ok((profile.recorder.events(), profile.recorder.lost()))
+    }
+
+    /// How long everything took in the last profile.
+    ///
+    /// # Errors
+    /// As [`profile_events`](InferRequest::profile_events).
+    pub fn profile_durations(&self) -> Result<Durations> {
+        let (events, lost) = self.profile_events()?;
+        let model = self.model();
+        Ok(Durations::new(model.name(), (&events, lost), model.operations(), model.tensors()))
+    }
+
+    fn begin(
+        &self,
+        inputs: Tensors<'_>,
+        outputs: Tensors<'_>,
+        measurement: Option<Arc<Measurement>>,
+    ) -> Result<()> {
         let inner = &self.0;
         let model = &inner.model.0;
         model.scheduler.check_process()?;
@@ -106,8 +177,9 @@ impl InferRequest {
             }
         };
         inner.release_last();
-        let run = Run { request: inner.clone(), inputs, outputs, lease };
-        model.scheduler.submit(run, inner.is_awaited.load(Ordering::Relaxed)).map_err(|(run, error)| {
+        let is_awaited = measurement.is_none() && inner.is_awaited.load(Ordering::Relaxed);
+        let run = Run { request: inner.clone(), inputs, outputs, lease, measurement };
+        model.scheduler.submit(run, is_awaited).map_err(|(run, error)| {
             drop(run);
             inner.phase.abandon();
             error
@@ -269,7 +341,7 @@ impl Inner {
         scheduler::is_worker() || (timeout.is_none() && is_short && !self.model.0.is_pinned)
     }
 
-    fn run(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+    fn run(&self, inputs: &[Tensor], outputs: &[Tensor], measurement: Option<&Measurement>) -> Result<()> {
         let cancellation = self.phase.cancellation();
         if cancellation.is_cancelled() {
             return Err(Error::new(ErrorKind::InferCanceled, "the inference was cancelled before it began"));
@@ -280,7 +352,10 @@ impl Inner {
             Some(state) => state,
             None => self.model.0.executable.clone().create_state()?,
         };
-        let result = state.run(inputs, outputs, cancellation);
+        let result = match measurement {
+            None => state.run(inputs, outputs, cancellation),
+            Some(measurement) => measurement.run(&mut *state, inputs, outputs, cancellation),
+        };
         if result.is_ok()
             && let Some(folder) = &self.model.0.save_path
         {
@@ -297,6 +372,8 @@ pub(crate) struct Run {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     lease: Lease,
+    /// What is to be measured, where the inference is profiled.
+    measurement: Option<Arc<Measurement>>,
 }
 
 impl Run {
@@ -313,10 +390,12 @@ impl Run {
     /// Runs it to its end on this thread, the callback included.
     pub(crate) fn execute(self) {
         let start = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.request.run(&self.inputs, &self.outputs)))
-            .unwrap_or_else(|panic| Err(internal_error(&*panic)));
-        let duration = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.request.last_duration.store(duration, Ordering::Relaxed);
+        let run = || self.request.run(&self.inputs, &self.outputs, self.measurement.as_deref());
+        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(internal_error(&*panic)));
+        if self.measurement.is_none() {
+            let duration = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.request.last_duration.store(duration, Ordering::Relaxed);
+        }
         self.finish(result);
     }
 
@@ -326,7 +405,7 @@ impl Run {
     }
 
     fn finish(self, result: Result<()>) {
-        let Run { request, inputs, outputs, lease } = self;
+        let Run { request, inputs, outputs, lease, .. } = self;
         drop(lease);
         *request.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((inputs, outputs));
         if let Err(error) = &result {
@@ -346,5 +425,7 @@ fn internal_error(panic: &(dyn std::any::Any + Send)) -> Error {
     Error::infer(format!("internal error, please report it: {text}"))
 }
 
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod tests;

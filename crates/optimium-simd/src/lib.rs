@@ -155,6 +155,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn any(self, mask: Self::Mask) -> bool;
     /// `on` where the mask is set, else `off`.
     fn select(self, mask: Self::Mask, on: Self::F32, off: Self::F32) -> Self::F32;
+    /// In each lane the lane of that index of `a`, or of `b` where the index is `LANES` or more. Indices are below `2 * LANES`.
+    fn permute_pair(self, a: Self::F32, b: Self::F32, index: Self::I32) -> Self::F32;
+    /// In each lane that lane of `a` whose number `lanes` has there, taken modulo [`LANES`](Simd::LANES).
+    #[inline(always)]
+    fn permute(self, a: Self::F32, lanes: Self::I32) -> Self::F32 {
+        let (mut from, mut to, mut numbers) = ([0.0; MAX_LANES], [0.0; MAX_LANES], [0i32; MAX_LANES]);
+        // SAFETY: the arrays have at least LANES elements.
+        unsafe {
+            self.store(from.as_mut_ptr(), a);
+            self.store_i32(numbers.as_mut_ptr(), lanes);
+            for (to, &number) in to.iter_mut().zip(&numbers[..Self::LANES]) {
+                *to = from[number as usize % Self::LANES];
+            }
+            self.load(to.as_ptr())
+        }
+    }
     /// Sum over the lanes.
     fn reduce_add(self, a: Self::F32) -> f32;
     /// Largest lane.
@@ -303,7 +319,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// No vector has more lanes.
-const MAX_LANES: usize = 16;
+pub const MAX_LANES: usize = 16;
 
 /// [`Simd::dot_bf16`] by operations of `f32`.
 #[inline(always)]

@@ -165,6 +165,13 @@ impl Simd for Portable {
         lanes(|i| if mask[i] { on[i] } else { off[i] })
     }
     #[inline(always)]
+    fn permute_pair(self, a: Self::F32, b: Self::F32, index: Self::I32) -> Self::F32 {
+        lanes(|i| {
+            let from = index[i] as usize % (2 * LANES);
+            if from < LANES { a[from] } else { b[from - LANES] }
+        })
+    }
+    #[inline(always)]
     fn reduce_add(self, a: Self::F32) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }

@@ -167,6 +167,11 @@ impl SimdTask for FloatsOfPairs {
                 check("select", simd.select(simd.lt(va, vb), va, vb), &|a, b| if a < b { a } else { b });
             }
         }
+        for shift in 0..S::LANES {
+            let number = |i: usize| (3 * i + shift) % S::LANES;
+            let chosen = simd.permute(vector(simd, |i| i as f32), integer_vector(simd, |i| number(i) as i32));
+            expect(failures, simd, "permute", chosen, |i| number(i) as f32);
+        }
         std::mem::take(failures)
     }
 }
@@ -608,6 +613,32 @@ fn halves_in_part<S: Simd>(simd: S, failures: &mut Vec<String>) {
             failures.push(format!("store_f16 of {n}: {bits:?}"));
         }
     }
+}
+
+/// Lanes of two vectors in any order.
+struct Permutes;
+impl SimdTask for Permutes {
+    type Output = Vec<String>;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<String> {
+        let (a, b) = (vector(simd, |i| i as f32), vector(simd, |i| (S::LANES + i) as f32));
+        let mut failures = Vec::new();
+        for factor in 0..2 * S::LANES {
+            let index = |i: usize| ((i * factor + factor / 3) % (2 * S::LANES)) as i32;
+            let permuted = lanes_of(simd, simd.permute_pair(a, b, integer_vector(simd, index)));
+            for (i, x) in permuted.into_iter().enumerate() {
+                if x != index(i) as f32 {
+                    failures.push(format!("permute_pair: {x} instead of {} in lane {i}", index(i)));
+                }
+            }
+        }
+        failures
+    }
+}
+
+#[test]
+fn pairs_are_permuted() {
+    failures_at_every_level(|level| level.run(Permutes));
 }
 
 /// Products and stores of bfloat16, whatever stands for subnormal numbers.

@@ -14,9 +14,12 @@ from ._types import (
     InferStatus,
     LogLevel,
     OpInfo,
+    ProfileDurations,
+    ProfileEventKind,
     QuantizationScheme,
     SchedulerType,
     TensorInfo,
+    TuneReport,
     Version,
 )
 
@@ -184,6 +187,30 @@ class InferRequest:
 
         Returns True where it has not ended, and raises the error of one that failed, once.
         """
+    def profile(
+        self,
+        inputs: _Tensors,
+        outputs: _Tensors,
+        repeat: int = 100,
+        warmup: int = 10,
+        warmup_time: int = 1_000_000,
+        stop_threshold: int = 0,
+        check_period: int = 0,
+        event_buffer_size: int = 0,
+    ) -> None:
+        """Repeats one inference, records what happens when, and returns when it has ended.
+
+        The first inferences are not measured: at least `warmup` of them, for at least `warmup_time` microseconds. Then at most
+        `repeat` are. Every `check_period` (0: 10) of them, the mean of their durations is compared with that of the check
+        before; where it changed by less than `stop_threshold` microseconds, the profile ends early (0: never). Events go to
+        a buffer of `event_buffer_size` bytes (0: 4 MB); those that find no room in it are counted and lost.
+
+        Raises what infer() and wait() raise, and InvalidArgumentError for a repeat of 0 or a buffer above 4 GB.
+        """
+    def get_profile_events(self) -> list[ProfileEvent]:
+        """What happened in the last profile, by time. Raises InvalidOperationError where there was none."""
+    def get_profile_durations(self) -> ProfileDurations:
+        """How long everything took in the last profile. Raises InvalidOperationError where there was none."""
     @property
     def status(self) -> InferStatus:
         """Its state."""
@@ -193,6 +220,35 @@ class InferRequest:
         """Wishes that the running inference end early: wait() then raises InferCanceledError."""
     def get_tensor(self, name: str) -> Tensor:
         """A tensor as the last inference left it."""
+
+@final
+class ProfileEvent:
+    """Something that began or ended while a request was profiled."""
+
+    @property
+    def kind(self) -> ProfileEventKind:
+        """What it is."""
+    @property
+    def timestamp(self) -> int:
+        """Microseconds since the profile began."""
+    @property
+    def timestamp_ns(self) -> int:
+        """Nanoseconds since the profile began."""
+    @property
+    def operation(self) -> int | None:
+        """The index of the operation among the model's, for LAYER_EXECUTE and WAIT events."""
+    @property
+    def thread_id(self) -> int | None:
+        """The number of the worker, for LAYER_EXECUTE events; 0 leads the inference."""
+    @property
+    def tensor_id(self) -> int | None:
+        """The index of the tensor among the model's, for COPY events."""
+    @property
+    def source_device(self) -> DeviceID | None:
+        """The device that a tensor is copied from, for COPY events."""
+    @property
+    def dest_device(self) -> DeviceID | None:
+        """The device that a tensor is copied to, for COPY events."""
 
 def load_model(
     path: _Path,
@@ -207,12 +263,16 @@ def load_model(
     cores: Sequence[int] | None = None,
     scheduler_type: SchedulerType | None = None,
     precision: Literal["f32", "bf16"] = "f32",
+    tuned: bool = True,
 ) -> Model:
     """Loads a model: a model folder, or an .onnx or .tflite file.
 
     precision is "f32", which computes all of it in f32, or "bf16": where it is faster, the factors of matrix products and
-    convolutions are rounded to bfloat16, each with a relative error of at most 1/256. Products are summed in f32 and tensors stay
-    f32. On processors without such products both are the same.
+    convolutions are rounded to bfloat16, each with a relative error of at most 1/256, and so are tensors between layers that
+    all take such. Products are summed in f32; inputs, outputs and, without memory_optimization, all tensors stay f32.
+    On processors without such products both are the same.
+
+    With tuned, a folder that was tuned on such a CPU for as many threads and that precision takes the kernels that were chosen.
     """
 
 def convert(
@@ -220,9 +280,46 @@ def convert(
     destination: _Path,
     *,
     pack: bool = True,
+    weights: Literal["bf16", "int8", "int4"] | None = None,
     progress: Callable[[str, float], object] | None = None,
-) -> None:
-    """Converts an .onnx or .tflite file to a model folder, by default with packed weights for this machine."""
+) -> Conversion:
+    """Converts an .onnx or .tflite file to a model folder, by default with packed weights for this machine.
+
+    With weights, large constant matrices are stored in bfloat16, or as integers of 8 or 4 bits with a scale for every 64 or 32 of
+    them. Activations, products and sums stay f32.
+    """
+
+@final
+class Conversion:
+    """What a conversion did."""
+
+    @property
+    def compressed_weights(self) -> int:
+        """How many matrices of weights were compressed."""
+    @property
+    def bytes_before(self) -> int:
+        """Their bytes before."""
+    @property
+    def bytes_after(self) -> int:
+        """Their bytes now, scales included."""
+
+def tune_model(
+    path: _Path,
+    *,
+    threads: int | None = None,
+    cores: Sequence[int] | None = None,
+    precision: Literal["f32", "bf16"] = "f32",
+    sizes: Mapping[str, int] | None = None,
+    seconds: float = 10.0,
+    progress: Callable[[str, float], object] | None = None,
+) -> TuneReport:
+    """Measures on this machine which kernels are the fastest for the layers of the model in a folder, and stores them there with the
+    packed weights that they need: load_model takes them where CPU, threads and precision are the same.
+
+    sizes says how large dynamic dimensions are, by symbol; the batch is 1 by default, images 224 pixels, everything else 128.
+    It takes about `seconds`, and somewhat longer for large models. `progress` is called with what is being done and how much of
+    the whole is done, from 0 to 1; an exception in it ends the work, and so does an interrupt: the folder is then as it was.
+    """
 
 def empty_tensor(shape: _ShapeLike, dtype: ElementType) -> Tensor: ...
 def string_tensor(values: Sequence[str], shape: _ShapeLike) -> Tensor: ...

@@ -47,6 +47,25 @@ class InferStatus(_Names):
     FAULT = "FAULT"
 
 
+class ProfileEventKind(_Names):
+    """What began or ended while a request was profiled."""
+
+    MODEL_EXECUTE_BEGIN = "MODEL_EXECUTE_BEGIN"
+    MODEL_EXECUTE_END = "MODEL_EXECUTE_END"
+    LAYER_EXECUTE_BEGIN = "LAYER_EXECUTE_BEGIN"
+    LAYER_EXECUTE_END = "LAYER_EXECUTE_END"
+    LAUNCH_BEGIN = "LAUNCH_BEGIN"
+    LAUNCH_END = "LAUNCH_END"
+    DEVICE_EXECUTE_BEGIN = "DEVICE_EXECUTE_BEGIN"
+    DEVICE_EXECUTE_END = "DEVICE_EXECUTE_END"
+    COPY_BEGIN = "COPY_BEGIN"
+    COPY_END = "COPY_END"
+    QUEUE_BEGIN = "QUEUE_BEGIN"
+    QUEUE_END = "QUEUE_END"
+    WAIT_BEGIN = "WAIT_BEGIN"
+    WAIT_END = "WAIT_END"
+
+
 class ElementType(_Names):
     """The type of a tensor's elements."""
 
@@ -395,6 +414,43 @@ class Version:
 
 
 @dataclass(frozen=True)
+class TunedLayer:
+    """A layer that takes another kernel since its model was tuned."""
+
+    name: str
+    operator: str
+    #: The shape of its first output.
+    shape: tuple[int, ...]
+    #: The kernel that the estimate chose.
+    old: str
+    #: The kernel that is taken now.
+    new: str
+    #: Seconds with the old one, the fastest of many.
+    before: float
+    #: Seconds with the new one.
+    after: float
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """What tuning a model did."""
+
+    #: The layers that take another kernel than the estimate chose, in the order in which they run.
+    layers: tuple[TunedLayer, ...]
+    #: Layers that had several candidates.
+    choices: int
+    #: Seconds of an inference with the estimate's choices, the fastest of many.
+    before: float
+    #: The same with the choices that are stored now.
+    after: float
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast the model is."""
+        return self.before / self.after if self.after > 0 else 1.0
+
+
+@dataclass(frozen=True)
 class QuantizationParam:
     """`real = scale * (stored - zero_point)`"""
 
@@ -481,3 +537,18 @@ class OpInfo:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.operator} on {self.device}"
+
+
+@dataclass(frozen=True)
+class ProfileDurations:
+    """How long everything took while a request was profiled, in nanoseconds: a value for each measured inference."""
+
+    model_name: str
+    #: Of whole inferences.
+    model_durations: list[int]
+    #: Of operations, by name: from the begin of the first worker's part to the end of the last one's.
+    layer_durations: dict[str, list[int]]
+    #: Of copies between devices, by the tensor's name.
+    copy_durations: dict[str, list[int]]
+    #: Events that found no room in the event buffer, and are missing here.
+    lost_events: int

@@ -16,6 +16,7 @@ pub(crate) fn operators() -> Graph {
         shapes(),
         indexing_and_control(),
         attention(),
+        compressed(),
     ]
     .concat();
     let mut graph = Graph::new("operators");
@@ -250,4 +251,19 @@ fn attention() -> Vec<Operator> {
     };
     let rotary = RotaryEmbedding { heads: None, size: Some(32), interleaved: true };
     vec![Operator::Attention(attention), Operator::RotaryEmbedding(rotary)]
+}
+
+fn compressed() -> Vec<Operator> {
+    let weights = |encoding, block_size| CompressedWeights { encoding, k: 40, block_size };
+    vec![
+        Operator::CompressedMatMul(CompressedMatMul {
+            weights: weights(WeightEncoding::Int4, 32),
+            fusion: Fusion { activation: Activation::Silu, residual_after_activation: true },
+        }),
+        Operator::CompressedMatMul(CompressedMatMul {
+            weights: weights(WeightEncoding::Bf16, 0),
+            fusion: Fusion::default(),
+        }),
+        Operator::CompressedGather(CompressedGather { weights: weights(WeightEncoding::Int8, 64) }),
+    ]
 }

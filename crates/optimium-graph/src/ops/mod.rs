@@ -11,6 +11,7 @@
 //! scheme.
 
 mod attention;
+mod compressed;
 mod control;
 mod elementwise;
 mod indexing;
@@ -25,6 +26,7 @@ mod spatial;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{Attention, AttentionScores, RotaryEmbedding};
+pub use compressed::{CompressedGather, CompressedMatMul, CompressedWeights, WeightEncoding};
 pub use control::{Body, If, Loop, Scan};
 pub use elementwise::{Activation, Binary, Cast, Comparison, Fusion, Unary};
 pub use indexing::{
@@ -195,6 +197,10 @@ pub enum Operator {
     DynamicQuantizeLinear,
     /// See [`DynamicQuantizedMatMul`].
     DynamicQuantizedMatMul(DynamicQuantizedMatMul),
+    /// See [`CompressedMatMul`].
+    CompressedMatMul(CompressedMatMul),
+    /// See [`CompressedGather`].
+    CompressedGather(CompressedGather),
     /// Input: x (quantized); output: its values in the output's scheme.
     Requantize,
 
@@ -292,6 +298,8 @@ impl Operator {
             Operator::DequantizeLinear(_) => "DequantizeLinear",
             Operator::DynamicQuantizeLinear => "DynamicQuantizeLinear",
             Operator::DynamicQuantizedMatMul(_) => "DynamicQuantizedMatMul",
+            Operator::CompressedMatMul(_) => "CompressedMatMul",
+            Operator::CompressedGather(_) => "CompressedGather",
             Operator::Requantize => "Requantize",
             Operator::Recurrent(recurrent) => recurrent.kind.name(),
             Operator::Attention(_) => "Attention",

@@ -8,7 +8,9 @@ pub(super) fn channel_axis(op: &Operator, rank: usize) -> Option<usize> {
     match op {
         Operator::Conv(conv) => Some(conv.layout.channel_axis(rank)),
         Operator::ConvTranspose(conv) => Some(conv.layout.channel_axis(rank)),
-        Operator::MatMul(_) | Operator::DynamicQuantizedMatMul(_) => rank.checked_sub(1),
+        Operator::MatMul(_) | Operator::DynamicQuantizedMatMul(_) | Operator::CompressedMatMul(_) => {
+            rank.checked_sub(1)
+        }
         _ => None,
     }
 }

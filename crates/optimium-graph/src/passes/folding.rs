@@ -30,7 +30,8 @@ fn fold_affine(editor: &mut Editor, node: NodeId) -> Option<()> {
     let affine = affine(editor, node, x, axis)?;
     let mut inputs = editor.node(producer).inputs.clone();
     inputs.resize(inputs.len().max(3), None);
-    let bias_index = if matches!(op, Operator::DynamicQuantizedMatMul(_)) { 4 } else { 2 };
+    let bias_index =
+        if matches!(op, Operator::DynamicQuantizedMatMul(_) | Operator::CompressedMatMul(_)) { 4 } else { 2 };
     inputs.resize(inputs.len().max(bias_index + 1), None);
     let bias = folded_bias(editor, x, axis, inputs[bias_index], &affine)?;
     if let Some(factor) = &affine.factor {
@@ -64,6 +65,7 @@ fn is_plain(op: &Operator) -> bool {
         Operator::ConvTranspose(conv) => conv.fusion == plain,
         Operator::MatMul(matmul) => matmul.fusion == plain,
         Operator::DynamicQuantizedMatMul(matmul) => matmul.fusion == plain,
+        Operator::CompressedMatMul(matmul) => matmul.fusion == plain,
         _ => false,
     }
 }

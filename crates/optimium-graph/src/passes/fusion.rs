@@ -19,7 +19,7 @@ pub(super) fn run(editor: &mut Editor) -> Result<usize> {
 fn residual_index(op: &Operator) -> Option<usize> {
     match op {
         Operator::Conv(_) | Operator::ConvTranspose(_) | Operator::MatMul(_) => Some(3),
-        Operator::DynamicQuantizedMatMul(_) => Some(5),
+        Operator::DynamicQuantizedMatMul(_) | Operator::CompressedMatMul(_) => Some(5),
         _ => None,
     }
 }
@@ -30,6 +30,7 @@ fn fusion_of(op: &mut Operator) -> Option<&mut Fusion> {
         Operator::ConvTranspose(conv) => Some(&mut conv.fusion),
         Operator::MatMul(matmul) => Some(&mut matmul.fusion),
         Operator::DynamicQuantizedMatMul(matmul) => Some(&mut matmul.fusion),
+        Operator::CompressedMatMul(matmul) => Some(&mut matmul.fusion),
         _ => None,
     }
 }

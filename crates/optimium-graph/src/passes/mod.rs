@@ -13,11 +13,13 @@
 //!
 //! Bodies of control flow are left as they are.
 
+mod block_products;
 mod canonical;
 mod channel_scaling;
 mod channels;
 mod channels_last;
 mod common;
+mod compress_weights;
 mod constant_folding;
 mod dead_code;
 mod editor;
@@ -34,6 +36,7 @@ mod quantization;
 mod testing;
 mod transposes;
 
+pub use compress_weights::{Compression, compress_weights};
 use optimium_tensor::{Error, Result, Tensor};
 
 use crate::{Graph, shapes};
@@ -73,7 +76,10 @@ const STAGES: &[Stage] = &[
         name: "patterns",
         passes: &[("patterns", patterns::run), ("common subexpressions", common::run)],
     },
-    Stage { name: "quantization", passes: &[("operators on integers", quantization::run)] },
+    Stage {
+        name: "quantization",
+        passes: &[("products in blocks", block_products::run), ("operators on integers", quantization::run)],
+    },
     Stage {
         name: "folding",
         passes: &[

@@ -40,7 +40,7 @@ pub(super) fn dynamic_quantized_matmul(cx: &mut Context<'_>) -> Result<()> {
 }
 
 /// Bias and slope have one element a column, the residual the output's shape: `inputs` are bias, residual and slope.
-fn check_fused(inputs: [usize; 3], dims: &[Expr], cx: &Context<'_>) -> Result<()> {
+pub(super) fn check_fused(inputs: [usize; 3], dims: &[Expr], cx: &Context<'_>) -> Result<()> {
     let [bias, residual, slope] = inputs;
     for index in [bias, slope].into_iter().filter(|&index| cx.has(index)) {
         let columns = dims.last().map_or(&[][..], std::slice::from_ref);

@@ -27,6 +27,7 @@ mod arithmetic;
 mod attention;
 mod bind;
 mod broadcast;
+mod compressed;
 mod context;
 mod control;
 mod elementwise;
@@ -170,6 +171,8 @@ fn apply(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::MatMulInteger(_) => matrix::matmul_integer(cx),
         Operator::Einsum(einsum) => matrix::einsum(einsum, cx),
         Operator::DynamicQuantizedMatMul(_) => matrix::dynamic_quantized_matmul(cx),
+        Operator::CompressedMatMul(matmul) => compressed::matmul(matmul, cx),
+        Operator::CompressedGather(gather) => compressed::gather(gather, cx),
         Operator::Reduce(reduce) => reduction::reduce(reduce, cx),
         Operator::ArgReduce(reduce) => reduction::arg_reduce(reduce, cx),
         Operator::CumSum(sum) => reduction::cumulative_sum(sum, cx),

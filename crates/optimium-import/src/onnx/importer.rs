@@ -29,7 +29,7 @@ const EXPANDED_NODES: usize = 1 << 17;
 /// The graph of a model.
 pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Graph> {
     let graph = model.graph.as_mut().ok_or_else(|| Error::model("the model has no graph"))?;
-    // Constants are given up one by one while they become tensors, so that memory does not hold them twice.
+    // Each message is given up as soon as it is a tensor.
     let initializers = std::mem::take(&mut graph.initializer);
     let model = model;
     let graph = model.graph.as_ref().ok_or_else(|| Error::model("the model has no graph"))?;

@@ -207,7 +207,9 @@ fn result_type(op: &Operator, output: usize) -> ResultType {
         Operator::DynamicQuantizeLinear => {
             Fixed(if output == 1 { ElementType::F32 } else { ElementType::U8 })
         }
-        Operator::DynamicQuantizedMatMul(_) => Fixed(ElementType::F32),
+        Operator::DynamicQuantizedMatMul(_)
+        | Operator::CompressedMatMul(_)
+        | Operator::CompressedGather(_) => Fixed(ElementType::F32),
         Operator::Attention(_) if output == 1 => OfInput(1),
         Operator::Attention(_) if output == 2 => OfInput(2),
         Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) => Unknown,

@@ -22,6 +22,7 @@ use std::path::Path;
 use optimium_graph::Graph;
 use optimium_tensor::{Error, Result};
 use prost::Message;
+use prost::bytes::Bytes;
 
 use proto::ModelProto;
 
@@ -32,19 +33,14 @@ use proto::ModelProto;
 /// [`Model`](optimium_tensor::ErrorKind::Model) where the model is damaged;
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented), with everything that is unsupported.
 pub fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Graph> {
-    importer::import(decode(bytes)?, folder)
+    read_shared(Bytes::copy_from_slice(bytes), folder)
 }
 
-/// As [`read`], giving the file's memory back before tensors are made.
-pub(crate) fn read_owned(bytes: Vec<u8>, folder: Option<&Path>) -> Result<Graph> {
-    let model = decode(&bytes)?;
-    drop(bytes);
+/// As [`read`], without a copy: the weights of the messages are parts of `bytes`.
+pub(crate) fn read_shared(bytes: Bytes, folder: Option<&Path>) -> Result<Graph> {
+    let model = ModelProto::decode(bytes)
+        .map_err(|cause| Error::model(format!("this is not an ONNX model: {cause}")).with_cause(cause))?;
     importer::import(model, folder)
-}
-
-fn decode(bytes: &[u8]) -> Result<ModelProto> {
-    ModelProto::decode(bytes)
-        .map_err(|cause| Error::model(format!("this is not an ONNX model: {cause}")).with_cause(cause))
 }
 
 #[cfg(test)]

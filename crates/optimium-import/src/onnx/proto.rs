@@ -1,6 +1,7 @@
 //! The messages of the public ONNX format that a model for inference needs, with their field numbers.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// A whole model.
 #[derive(Clone, PartialEq, Message)]
@@ -154,8 +155,9 @@ pub(crate) struct TensorProto {
     pub(crate) int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
-    #[prost(bytes = "vec", optional, tag = "9")]
-    pub(crate) raw_data: Option<Vec<u8>>,
+    /// A part of the file's bytes, which it keeps alive.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub(crate) raw_data: Option<Bytes>,
     #[prost(double, repeated, tag = "10")]
     pub(crate) double_data: Vec<f64>,
     #[prost(uint64, repeated, tag = "11")]

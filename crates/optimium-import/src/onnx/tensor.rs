@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use optimium_tensor::{ElementType, Error, Result, Tensor};
 
 use super::proto::{EXTERNAL, SparseTensorProto, TensorProto};
-use super::types::element_type;
+use super::types::{element_type, four_bit_type};
 
 /// The tensor that `proto` holds. `folder` is where the files of external data are.
 ///
@@ -20,26 +20,57 @@ pub(super) fn read(proto: &TensorProto, folder: Option<&Path>) -> Result<Tensor>
 }
 
 fn read_here(proto: &TensorProto, folder: Option<&Path>) -> Result<Tensor> {
-    let element_type = element_type(proto.data_type)?;
+    let dims = dims(&proto.dims)?;
+    match four_bit_type(proto.data_type) {
+        Some(widened) => four_bits(proto, widened, &dims, folder),
+        None => read_as(proto, element_type(proto.data_type)?, &dims, folder),
+    }
+}
+
+/// A tensor of that type and shape.
+fn read_as(
+    proto: &TensorProto,
+    element_type: ElementType,
+    dims: &[usize],
+    folder: Option<&Path>,
+) -> Result<Tensor> {
     if proto.segment.is_some() {
         return Err(Error::not_implemented("tensors in segments"));
     }
-    let dims = dims(&proto.dims)?;
-    let count = element_count(&dims)?;
+    let count = element_count(dims)?;
     if element_type == ElementType::String {
-        return strings(proto, &dims, count);
+        return strings(proto, dims, count);
     }
     let size = count
         .checked_mul(element_type.size())
         .ok_or_else(|| Error::model(format!("the shape {dims:?} is larger than memory")))?;
     if proto.data_location == EXTERNAL {
-        return external(proto, element_type, &dims, size, folder);
+        return external(proto, element_type, dims, size, folder);
     }
     let tensor = match proto.raw_data.as_ref().filter(|raw| !raw.is_empty() || size == 0) {
-        Some(raw) => from_bytes(element_type, &dims, size, raw),
-        None => typed(proto, element_type, &dims, count),
+        Some(raw) => from_bytes(element_type, dims, size, raw),
+        None => typed(proto, element_type, dims, count),
     }?;
     normalized(tensor)
+}
+
+/// Integers of four bits, two a byte with the first in the low half, as integers of eight bits.
+fn four_bits(
+    proto: &TensorProto,
+    widened: ElementType,
+    dims: &[usize],
+    folder: Option<&Path>,
+) -> Result<Tensor> {
+    let count = element_count(dims)?;
+    let pairs = read_as(proto, ElementType::U8, &[count.div_ceil(2)], folder)?;
+    let pairs = pairs.read_bytes()?;
+    let halves = pairs.iter().flat_map(|&pair| [pair & 0xf, pair >> 4]).take(count);
+    if widened == ElementType::I8 {
+        // The sign is the highest of the four bits.
+        let signed: Vec<i8> = halves.map(|half| (half << 4) as i8 >> 4).collect();
+        return Tensor::from_slice(dims, &signed);
+    }
+    Tensor::from_slice(dims, &halves.collect::<Vec<u8>>())
 }
 
 fn dims(declared: &[i64]) -> Result<Vec<usize>> {
@@ -255,7 +286,9 @@ mod tests {
             (TensorProto { int32_data: int32_data.clone(), ..stored(9, &[2]) }, vec![1, 1]),
             (TensorProto { int32_data: vec![0x3c00], ..stored(10, &[1]) }, vec![0, 0x3c]),
             (TensorProto { uint64_data: vec![7], ..stored(12, &[]) }, vec![7, 0, 0, 0]),
-            (TensorProto { raw_data: Some(vec![9, 0]), ..stored(9, &[2]) }, vec![1, 0]),
+            (TensorProto { raw_data: Some(vec![0x2f, 0x08].into()), ..stored(21, &[3]) }, vec![15, 2, 8]),
+            (TensorProto { int32_data: vec![0x2f, 0x08], ..stored(22, &[3]) }, vec![255, 2, 248]),
+            (TensorProto { raw_data: Some(vec![9, 0].into()), ..stored(9, &[2]) }, vec![1, 0]),
         ];
         optimium_testing::each_case(cases, |(proto, expected)| {
             let tensor = read(proto, None).map_err(|error| format!("{error:?}"))?;

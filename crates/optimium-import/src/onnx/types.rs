@@ -46,6 +46,15 @@ pub(super) fn element_type(number: i32) -> Result<ElementType> {
     Err(Error::not_implemented(format!("element type {unsupported}")))
 }
 
+/// The type of eight bits that constants of four bits become.
+pub(super) fn four_bit_type(number: i32) -> Option<ElementType> {
+    match number {
+        21 => Some(ElementType::U8),
+        22 => Some(ElementType::I8),
+        _ => None,
+    }
+}
+
 /// The same as an attribute's value.
 pub(super) fn element_type_of_attribute(number: i64) -> Result<ElementType> {
     i32::try_from(number)

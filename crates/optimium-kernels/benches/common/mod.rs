@@ -11,6 +11,7 @@
 #![allow(dead_code)]
 
 mod floors;
+pub(crate) mod layers;
 
 use std::hint::black_box;
 use std::process::ExitCode;

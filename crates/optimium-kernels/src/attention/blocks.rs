@@ -9,9 +9,10 @@ use std::ops::Range;
 use optimium_simd::Level;
 
 use super::operands::{Operands, Parameters, SharedHeads, Sizes};
+use super::rounded::{pack_keys, pack_values};
 use super::rows::{Place, Progress, ScaleRows, Weigh};
 use crate::epilogue::Epilogue;
-use crate::gemm::{Layout, Problem, gemm, pick};
+use crate::gemm::{Layout, Problem, candidates_bf16, gemm, gemm_pairs, pick};
 use crate::{Part, SharedSlice};
 
 /// Queries of a block, at most.
@@ -25,6 +26,8 @@ pub(super) struct Blocks {
     level: Level,
     sizes: Sizes,
     parameters: Parameters,
+    /// Whether factors are rounded to bfloat16.
+    rounded: bool,
     query_blocks: usize,
     key_blocks: Vec<KeyBlock>,
 }
@@ -45,23 +48,26 @@ fn piece(n: usize, count: usize, index: usize) -> Range<usize> {
 }
 
 impl Blocks {
-    pub(super) fn new(level: Level, sizes: Sizes, parameters: Parameters) -> Blocks {
+    pub(super) fn new(level: Level, sizes: Sizes, parameters: Parameters, rounded: bool) -> Blocks {
         let query_blocks = sizes.queries.div_ceil(BLOCK_QUERIES);
         let rows = sizes.queries.div_ceil(query_blocks.max(1));
         let count = sizes.keys.div_ceil(BLOCK_KEYS);
         let mut packed = 0;
+        let layout = |problem: &Problem| {
+            if rounded { candidates_bf16(level, problem)[0].layout } else { pick(level, problem) }
+        };
         let key_blocks = (0..count)
             .map(|index| {
                 let keys = piece(sizes.keys, count, index);
-                let key_layout = pick(level, &Problem { m: rows, n: keys.len(), k: sizes.size });
-                let value_layout = pick(level, &Problem { m: rows, n: sizes.value_size, k: keys.len() });
+                let key_layout = layout(&Problem { m: rows, n: keys.len(), k: sizes.size });
+                let value_layout = layout(&Problem { m: rows, n: sizes.value_size, k: keys.len() });
                 let packed_keys = packed;
                 let packed_values = (packed_keys + key_layout.len()).next_multiple_of(16);
                 packed = (packed_values + value_layout.len()).next_multiple_of(16);
                 KeyBlock { keys, key_layout, value_layout, packed_keys, packed_values }
             })
             .collect();
-        Blocks { level, sizes, parameters, query_blocks, key_blocks }
+        Blocks { level, sizes, parameters, rounded, query_blocks, key_blocks }
     }
 
     /// Pieces of work for each head of keys: its query heads' blocks.
@@ -85,8 +91,19 @@ impl Blocks {
         if self.key_blocks.len() > 1 { BLOCK_QUERIES * self.sizes.value_size } else { 0 }
     }
 
+    /// Elements of factors that are being rounded: a block's queries or weights, or its keys or values.
+    fn rounding_len(&self) -> usize {
+        if !self.rounded {
+            return 0;
+        }
+        let (keys, size) = (self.stride(), self.sizes.size.max(self.sizes.value_size));
+        let left = BLOCK_QUERIES * keys.max(size).div_ceil(2);
+        let right = (keys * size.div_ceil(2)).max(keys.div_ceil(2) * size);
+        left.max(right)
+    }
+
     pub(super) fn scratch_len(&self) -> usize {
-        self.packed_len() + BLOCK_QUERIES * self.stride() + self.addition_len()
+        self.packed_len() + BLOCK_QUERIES * self.stride() + self.addition_len() + self.rounding_len()
     }
 
     /// Computes pieces of work of head `head` of the keys of one sequence.
@@ -99,25 +116,44 @@ impl Blocks {
         scratch: &mut [f32],
     ) {
         let (packed, rest) = scratch.split_at_mut(self.packed_len());
-        let (scores, addition) = rest.split_at_mut(BLOCK_QUERIES * self.stride());
-        self.pack(operands, [sequence, head], packed);
+        let (scores, rest) = rest.split_at_mut(BLOCK_QUERIES * self.stride());
+        let (addition, rest) = rest.split_at_mut(self.addition_len());
+        let rounding = bytemuck::cast_slice_mut(&mut rest[..self.rounding_len()]);
+        self.pack(operands, [sequence, head], packed, rounding);
         for unit in units {
             let query_head = head * self.sizes.group() + unit / self.query_blocks;
             let queries = piece(self.sizes.queries, self.query_blocks, unit % self.query_blocks);
             let block = Block { blocks: self, operands, y, sequence, head: query_head, queries, packed };
-            block.run(scores, &mut addition[..self.addition_len()]);
+            block.run(scores, addition, rounding);
         }
     }
 
-    fn pack(&self, operands: &Operands, [sequence, head]: [usize; 2], packed: &mut [f32]) {
+    fn pack(
+        &self,
+        operands: &Operands,
+        [sequence, head]: [usize; 2],
+        packed: &mut [f32],
+        rounding: &mut [u32],
+    ) {
         for block in &self.key_blocks {
             let k = operands.k.from(sequence, head, block.keys.start);
             let v = operands.v.from(sequence, head, block.keys.start);
             let (k_stride, v_stride) = (operands.k.strides[2], operands.v.strides[2]);
-            let out = SharedSlice::new(&mut packed[block.packed_keys..][..block.key_layout.len()]);
-            block.key_layout.pack(k, 1, k_stride, out, Part::WHOLE);
-            let out = SharedSlice::new(&mut packed[block.packed_values..][..block.value_layout.len()]);
-            block.value_layout.pack(v, v_stride, 1, out, Part::WHOLE);
+            let (keys, values) = (&block.key_layout, &block.value_layout);
+            let out = &mut packed[block.packed_keys..][..keys.len()];
+            if self.rounded {
+                let sizes = [block.keys.len(), self.sizes.size];
+                pack_keys(self.level, k, k_stride, sizes, keys, rounding, out);
+            } else {
+                keys.pack(k, 1, k_stride, SharedSlice::new(out), Part::WHOLE);
+            }
+            let out = &mut packed[block.packed_values..][..values.len()];
+            if self.rounded {
+                let sizes = [block.keys.len(), self.sizes.value_size];
+                pack_values(self.level, v, v_stride, sizes, values, rounding, out);
+            } else {
+                values.pack(v, v_stride, 1, SharedSlice::new(out), Part::WHOLE);
+            }
         }
     }
 }
@@ -134,7 +170,7 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    fn run(&self, scores: &mut [f32], addition: &mut [f32]) {
+    fn run(&self, scores: &mut [f32], addition: &mut [f32], rounding: &mut [u32]) {
         let rows = self.queries.len();
         let first = self.queries.start;
         let place = |query| Place { sequence: self.sequence, head: self.head, query };
@@ -150,7 +186,7 @@ impl Block<'_> {
             if index > 0 && block.keys.start >= seen {
                 break;
             }
-            let count = self.multiply_keys(block, seen, scores);
+            let count = self.multiply_keys(block, seen, scores, rounding);
             let weigh = Weigh {
                 sizes: &self.blocks.sizes,
                 parameters: &self.blocks.parameters,
@@ -165,10 +201,10 @@ impl Block<'_> {
             self.blocks.level.run(weigh);
             if index == 0 {
                 let y = self.y.from(self.sequence, self.head, first);
-                self.multiply_values(block, count, scores, y, self.y.strides[2]);
+                self.multiply_values(block, count, scores, y, self.y.strides[2], rounding);
             } else {
                 let columns = self.blocks.sizes.value_size;
-                self.multiply_values(block, count, scores, SharedSlice::new(addition), columns);
+                self.multiply_values(block, count, scores, SharedSlice::new(addition), columns, rounding);
                 self.scale(Some(addition), &progress.map(|progress| progress.factor));
             }
         }
@@ -176,26 +212,23 @@ impl Block<'_> {
     }
 
     /// The products of the queries and a block of keys, of which `seen` are needed at most; gives how many there are.
-    fn multiply_keys(&self, block: &KeyBlock, seen: usize, scores: &mut [f32]) -> usize {
+    fn multiply_keys(
+        &self,
+        block: &KeyBlock,
+        seen: usize,
+        scores: &mut [f32],
+        rounding: &mut [u32],
+    ) -> usize {
         let mut layout = block.key_layout;
         // Whole panels that no query sees are left out. A prefix of the packed rows of values must be a packed matrix too.
         if block.value_layout.panels() == 1 {
             let width = layout.tile.vectors * layout.lanes();
             layout.n = layout.n.min(seen.saturating_sub(block.keys.start).max(1).next_multiple_of(width));
         }
-        let q = &self.operands.q;
-        gemm(
-            self.blocks.level,
-            self.queries.len(),
-            q.from(self.sequence, self.head, self.queries.start),
-            q.strides[2],
-            &layout,
-            &self.packed[block.packed_keys..],
-            &Epilogue::default(),
-            SharedSlice::new(scores),
-            self.blocks.stride(),
-            Part::WHOLE,
-        );
+        let q = self.operands.q.from(self.sequence, self.head, self.queries.start);
+        let (rows, size, stride) = (self.queries.len(), self.blocks.sizes.size, self.operands.q.strides[2]);
+        let (packed, out) = (&self.packed[block.packed_keys..], SharedSlice::new(scores));
+        self.multiply([rows, size], (q, stride), (&layout, packed), (out, self.blocks.stride()), rounding);
         layout.n
     }
 
@@ -207,20 +240,30 @@ impl Block<'_> {
         weights: &[f32],
         out: SharedSlice<f32>,
         stride: usize,
+        rounding: &mut [u32],
     ) {
-        let layout = Layout { k: count, ..block.value_layout };
-        gemm(
-            self.blocks.level,
-            self.queries.len(),
-            weights,
-            self.blocks.stride(),
-            &layout,
-            &self.packed[block.packed_values..],
-            &Epilogue::default(),
-            out,
-            stride,
-            Part::WHOLE,
-        );
+        let k = if self.blocks.rounded { count.div_ceil(2) } else { count };
+        let layout = Layout { k, ..block.value_layout };
+        let (weights, packed) = ((weights, self.blocks.stride()), &self.packed[block.packed_values..]);
+        self.multiply([self.queries.len(), count], weights, (&layout, packed), (out, stride), rounding);
+    }
+
+    /// The product of `m` left rows of `k` elements and a packed matrix; rows come with the distance from one to the next.
+    fn multiply(
+        &self,
+        [m, k]: [usize; 2],
+        (a, a_stride): (&[f32], usize),
+        (layout, packed): (&Layout, &[f32]),
+        (c, c_stride): (SharedSlice<f32>, usize),
+        rounding: &mut [u32],
+    ) {
+        let level = self.blocks.level;
+        if self.blocks.rounded {
+            gemm_pairs(level, [m, k], a, a_stride, layout, packed, c, c_stride, rounding);
+        } else {
+            let (epilogue, part) = (Epilogue::default(), Part::WHOLE);
+            gemm(level, m, a, a_stride, layout, packed, &epilogue, c, c_stride, part);
+        }
     }
 
     /// The result without keys.

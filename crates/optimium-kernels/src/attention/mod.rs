@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `operands` | what there is, and where |
 //! | `blocks` | many queries: products of packed matrices, the scores in the cache |
+//! | `rounded` | their packing in bfloat16 |
 //! | `decode` | few queries: keys and values read once, unpacked |
 //! | `rows` | what both do to rows of scores |
 //! | `general` | with the scores as a result |
@@ -17,6 +18,7 @@ mod decode;
 mod general;
 mod operands;
 mod rotary;
+mod rounded;
 mod rows;
 
 use std::ops::Range;
@@ -50,6 +52,18 @@ impl Attention {
     /// # Panics
     /// Where the heads of queries do not divide into those of keys, or more keys are past than there are.
     pub fn new(level: Level, sizes: Sizes, parameters: Parameters) -> Attention {
+        Attention::with_factors(level, sizes, parameters, false)
+    }
+
+    /// As [`new`](Attention::new), with the factors of products rounded to bfloat16 where there are many queries.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn new_bf16(level: Level, sizes: Sizes, parameters: Parameters) -> Attention {
+        Attention::with_factors(level, sizes, parameters, true)
+    }
+
+    fn with_factors(level: Level, sizes: Sizes, parameters: Parameters, rounded: bool) -> Attention {
         let shared = sizes.key_heads == 0 && sizes.query_heads == 0;
         assert!(
             shared || sizes.query_heads.is_multiple_of(sizes.key_heads),
@@ -59,7 +73,7 @@ impl Attention {
         );
         let method = match Decode::serves(&sizes) {
             true => Method::Decode(Decode { level, sizes, parameters }),
-            false => Method::Blocks(Blocks::new(level, sizes, parameters)),
+            false => Method::Blocks(Blocks::new(level, sizes, parameters, rounded)),
         };
         Attention { sizes, parameters, method }
     }
@@ -194,6 +208,7 @@ fn extend<'a>(
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
     use super::*;
@@ -245,6 +260,7 @@ mod tests {
     }
 
     /// Random operands in memory.
+    #[derive(Clone)]
     struct Data {
         q: Vec<f32>,
         k: Vec<f32>,
@@ -272,6 +288,19 @@ mod tests {
             let allowed = (0..batch * queries * keys).map(|i| u8::from(i >= keys && i * i % 7 < 4)).collect();
             let counts = (0..batch).map(|i| (keys - keys.min(3 * i)) as i64).collect();
             Data { q, k, v, past, added, allowed, counts }
+        }
+
+        /// With queries, keys and values of bfloat16.
+        fn rounded(&self) -> Data {
+            let rounded =
+                |values: &[f32]| -> Vec<f32> { values.iter().map(|&x| bf16::from_f32(x).to_f32()).collect() };
+            Data {
+                q: rounded(&self.q),
+                k: rounded(&self.k),
+                v: rounded(&self.v),
+                past: [rounded(&self.past[0]), rounded(&self.past[1])],
+                ..self.clone()
+            }
         }
 
         fn mask(&self, case: &Case) -> Option<Mask<'_>> {
@@ -373,12 +402,20 @@ mod tests {
         [y, k, v]
     }
 
+    /// Weights of bfloat16, relative to values of order one.
+    const ROUNDED: Tolerance = Tolerance::Relative(4e-3);
+
     fn check(case: &Case) -> Result<(), String> {
         let data = Data::new(case);
-        let expected = expected(case, &data);
+        let [exactly, of_rounded] = [&data, &data.rounded()].map(|data| expected(case, data));
         let Sizes { query_heads, queries, value_size, .. } = case.sizes;
-        for level in Level::available() {
-            let attention = Attention::new(level, case.sizes, case.parameters);
+        let exact = Level::available().map(|level| (level, false));
+        for (level, rounded) in exact.chain([(Level::Portable, true), (Level::best(), true)]) {
+            let attention = Attention::with_factors(level, case.sizes, case.parameters, rounded);
+            let (expected, tolerance) = match attention.method {
+                Method::Blocks(_) if rounded => (&of_rounded, ROUNDED),
+                _ => (&exactly, TOLERANCE),
+            };
             let mut scratch = vec![f32::NAN; attention.scratch_len()];
             let mut whole: Option<Vec<f32>> = None;
             for count in 1..4 {
@@ -390,9 +427,10 @@ mod tests {
                 for index in 0..count {
                     attention.run(&operands, &out, &mut scratch, Part { index, count });
                 }
-                compare(&actual[0], &expected[0], TOLERANCE).map_err(|e| format!("{level}: {e}"))?;
+                compare(&actual[0], &expected[0], tolerance)
+                    .map_err(|e| format!("{level}, rounded {rounded}: {e}"))?;
                 for i in if case.cached { 1..3 } else { 0..0 } {
-                    compare(&actual[i], &expected[i], Tolerance::Exact)?;
+                    compare(&actual[i], &exactly[i], Tolerance::Exact)?;
                 }
                 let whole = whole.get_or_insert_with(|| actual[0].clone());
                 compare(&actual[0], whole, Tolerance::Exact).map_err(|e| format!("{count} parts: {e}"))?;

@@ -3,6 +3,8 @@
 use optimium_simd::Level;
 
 use super::parameters::Parameters;
+use super::sliding::Sliding;
+use super::visible::visible_taps;
 use super::winograd::{self, Edge};
 use crate::gemm;
 
@@ -15,7 +17,9 @@ pub enum Algorithm {
     Rows,
     /// Products over the channels of each tap: everything.
     Taps,
-    /// Winograd's F(2×2, 3×3): 3×3 taps, stride one, no dilation, no groups.
+    /// A line of sums that the kernel slides along: few input channels in every group.
+    Sliding,
+    /// Winograd's F(2×2, 3×3): 3×3 taps, stride one, no groups.
     Winograd2,
     /// Winograd's F(4×4, 3×3): the same.
     Winograd4,
@@ -33,9 +37,9 @@ impl Algorithm {
             Algorithm::Pointwise => parameters.kernel == [1, 1],
             Algorithm::Rows => parameters.groups == 1 && parameters.dilation[1] == 1,
             Algorithm::Taps => true,
+            Algorithm::Sliding => Sliding::serves(parameters),
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
-                let ones = [parameters.stride, parameters.dilation].concat().iter().all(|&one| one == 1);
-                parameters.kernel == [3, 3] && ones && parameters.groups == 1
+                parameters.kernel == [3, 3] && parameters.stride == [1, 1] && parameters.groups == 1
             }
         }
     }
@@ -47,6 +51,7 @@ impl std::fmt::Display for Algorithm {
             Algorithm::Pointwise => "pointwise",
             Algorithm::Rows => "rows",
             Algorithm::Taps => "taps",
+            Algorithm::Sliding => "sliding",
             Algorithm::Winograd2 => "winograd F(2x2)",
             Algorithm::Winograd4 => "winograd F(4x4)",
         })
@@ -100,13 +105,20 @@ const COPY: f64 = 1.0;
 
 /// The ways to compute that convolution at `level` for such images, the cheapest first.
 pub fn candidates(level: Level, parameters: &Parameters, images: &Images) -> Vec<Candidate> {
-    let all =
-        [Algorithm::Pointwise, Algorithm::Rows, Algorithm::Taps, Algorithm::Winograd2, Algorithm::Winograd4];
+    let all = [
+        Algorithm::Pointwise,
+        Algorithm::Rows,
+        Algorithm::Taps,
+        Algorithm::Sliding,
+        Algorithm::Winograd2,
+        Algorithm::Winograd4,
+    ];
     let pixels = images.pixels().max(1);
     let cost = |algorithm| match algorithm {
         Algorithm::Winograd2 => winograd::cost(level, parameters, Edge::Two, images),
         Algorithm::Winograd4 => winograd::cost(level, parameters, Edge::Four, images),
-        _ => direct_cost(level, parameters, algorithm, pixels),
+        Algorithm::Sliding => pixels as f64 * Sliding::cost(level, parameters),
+        _ => direct_cost(level, parameters, algorithm, images),
     };
     let mut all: Vec<Candidate> = all
         .into_iter()
@@ -122,12 +134,43 @@ pub fn pick(level: Level, parameters: &Parameters, images: &Images) -> Algorithm
     candidates(level, parameters, images)[0].algorithm
 }
 
+/// The layouts that the products of `candidate` could take, each with the estimated cost of an output pixel, the cheapest first;
+/// none where the algorithm has one form.
+pub fn layouts(
+    level: Level,
+    parameters: &Parameters,
+    candidate: &Candidate,
+    images: &Images,
+) -> Vec<(gemm::Layout, f64)> {
+    let pixels = images.pixels().max(1);
+    let winograd = |edge: Edge| {
+        let (tiles, blocks) = winograd::blocks_of(parameters, edge, images);
+        let (n, k) = (parameters.output_channels, parameters.input_channels);
+        let problem = gemm::Problem { m: tiles.div_ceil(blocks), n, k };
+        (problem, (edge.points() * blocks) as f64)
+    };
+    let (problem, times) = match candidate.algorithm {
+        Algorithm::Sliding => return Vec::new(),
+        Algorithm::Winograd2 => winograd(Edge::Two),
+        Algorithm::Winograd4 => winograd(Edge::Four),
+        _ => {
+            let k = parameters.kernel[0] * parameters.kernel[1] * parameters.group_inputs();
+            let problem = gemm::Problem { m: pixels, n: parameters.group_outputs(), k };
+            (problem, parameters.groups as f64 * visible_share(parameters, images))
+        }
+    };
+    let all = gemm::candidates(level, &problem);
+    let further = |one: &gemm::Candidate| (one.cost - all[0].cost) * times / pixels as f64;
+    all.iter().map(|one| (one.layout, candidate.cost + further(one))).collect()
+}
+
 /// Cycles for so many output pixels.
-fn direct_cost(level: Level, parameters: &Parameters, algorithm: Algorithm, pixels: usize) -> f64 {
+fn direct_cost(level: Level, parameters: &Parameters, algorithm: Algorithm, images: &Images) -> f64 {
+    let pixels = images.pixels().max(1);
     let taps = parameters.kernel[0] * parameters.kernel[1];
     let (n, k) = (parameters.group_outputs(), taps * parameters.group_inputs());
     let best = gemm::candidates(level, &gemm::Problem { m: pixels, n, k })[0];
-    let product = parameters.groups as f64 * best.cost;
+    let product = parameters.groups as f64 * best.cost * visible_share(parameters, images);
     let tiles =
         (parameters.groups * best.layout.panels()) as f64 * pixels.div_ceil(best.layout.tile.rows) as f64;
     let copied = parameters.input_channels.div_ceil(best.layout.lanes()) as f64
@@ -139,4 +182,14 @@ fn direct_cost(level: Level, parameters: &Parameters, algorithm: Algorithm, pixe
         _ => taps,
     };
     product + pieces as f64 * tiles * RUN_OVERHEAD + copied * COPY
+}
+
+/// The share of the taps that are computed, of those of dilated kernels that lie outside of the images.
+fn visible_share(parameters: &Parameters, images: &Images) -> f64 {
+    if parameters.dilation == [1, 1] {
+        return 1.0;
+    }
+    let share =
+        |axis: usize| visible_taps(parameters, images.output[axis], axis) / parameters.kernel[axis] as f64;
+    share(0) * share(1)
 }

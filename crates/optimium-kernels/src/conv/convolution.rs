@@ -5,8 +5,10 @@ use optimium_simd::Level;
 use super::choice::{Algorithm, Images};
 use super::direct::Direct;
 use super::parameters::{Geometry, Parameters};
+use super::sliding::Sliding;
 use super::winograd::{Edge, Winograd};
 use crate::epilogue::Epilogue;
+use crate::gemm::Layout;
 use crate::{Packing, Part, SharedSlice};
 
 /// A convolution with its weights packed.
@@ -21,6 +23,7 @@ pub struct Convolution {
 #[derive(Clone, Debug)]
 enum Form {
     Direct(Direct),
+    Sliding(Sliding),
     Winograd(Winograd),
 }
 
@@ -38,15 +41,33 @@ impl Convolution {
         images: &Images,
         packing: &Packing,
     ) -> Convolution {
+        Convolution::with_layout(level, parameters, (algorithm, None), weights, images, packing)
+    }
+
+    /// As [`new`](Convolution::new), with the layout that the products take, one of [`layouts`](super::layouts); none for the
+    /// cheapest.
+    ///
+    /// # Panics
+    /// As there, and where the layout is for other sizes.
+    pub fn with_layout(
+        level: Level,
+        parameters: &Parameters,
+        (algorithm, layout): (Algorithm, Option<Layout>),
+        weights: &[f32],
+        images: &Images,
+        packing: &Packing,
+    ) -> Convolution {
         parameters.check(weights.len());
         assert!(algorithm.serves(parameters), "{algorithm} cannot compute {parameters:?}");
-        let direct =
-            |joined| Form::Direct(Direct::new(level, parameters, joined, weights, images.pixels(), packing));
+        let direct = |joined| {
+            Form::Direct(Direct::new(level, parameters, joined, weights, images.pixels(), layout, packing))
+        };
         let winograd =
-            |edge| Form::Winograd(Winograd::new(level, parameters, edge, weights, images, packing));
+            |edge| Form::Winograd(Winograd::new(level, parameters, edge, weights, images, layout, packing));
         let form = match algorithm {
             Algorithm::Pointwise | Algorithm::Taps => direct(false),
             Algorithm::Rows => direct(true),
+            Algorithm::Sliding => Form::Sliding(Sliding::new(level, parameters, weights, packing)),
             Algorithm::Winograd2 => winograd(Edge::Two),
             Algorithm::Winograd4 => winograd(Edge::Four),
         };
@@ -67,6 +88,7 @@ impl Convolution {
     pub fn scratch_len(&self, geometry: &Geometry) -> usize {
         match &self.form {
             Form::Direct(direct) => direct.scratch_len(geometry),
+            Form::Sliding(_) => 0,
             Form::Winograd(winograd) => winograd.scratch_len(geometry),
         }
     }
@@ -94,6 +116,7 @@ impl Convolution {
         }
         match &self.form {
             Form::Direct(direct) => direct.run(geometry, x, epilogue, y, scratch, part),
+            Form::Sliding(sliding) => sliding.run(geometry, x, epilogue, y, part),
             Form::Winograd(winograd) => winograd.run(geometry, x, epilogue, y, scratch, part),
         }
     }
@@ -109,7 +132,7 @@ mod tests {
     /// padding begin and end down, across]`
     type Sizes = [usize; 16];
 
-    const CASES: [Sizes; 23] = [
+    const CASES: [Sizes; 44] = [
         [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 6, 7, 8, 33, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
@@ -129,6 +152,27 @@ mod tests {
         [1, 4, 4, 64, 10, 1, 4, 4, 1, 1, 1, 1, 0, 0, 0, 0],
         [1, 2, 2, 3, 5, 1, 5, 5, 1, 1, 1, 1, 4, 4, 4, 4],
         [1, 120, 130, 12, 8, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [2, 13, 15, 8, 20, 1, 3, 3, 1, 1, 6, 6, 6, 6, 6, 6],
+        [1, 20, 21, 5, 16, 1, 3, 3, 1, 1, 12, 18, 12, 12, 18, 18],
+        [3, 33, 31, 16, 70, 1, 3, 3, 1, 1, 8, 3, 8, 8, 3, 3],
+        [1, 7, 7, 4, 8, 1, 3, 3, 1, 1, 9, 9, 9, 9, 9, 9],
+        [2, 15, 14, 8, 6, 2, 3, 3, 2, 1, 5, 4, 5, 5, 4, 4],
+        [1, 4, 4, 3, 5, 1, 2, 2, 1, 1, 6, 6, 12, 6, 12, 0],
+        [1, 23, 40, 3, 33, 1, 3, 3, 1, 1, 4, 1, 4, 4, 1, 1],
+        [1, 9, 11, 64, 64, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [2, 7, 7, 64, 64, 8, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1],
+        [2, 14, 30, 32, 32, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 11, 35, 48, 96, 3, 3, 3, 1, 2, 1, 1, 1, 1, 0, 0],
+        [1, 17, 16, 32, 32, 8, 5, 3, 1, 1, 2, 1, 4, 4, 1, 1],
+        [2, 8, 57, 24, 24, 6, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1],
+        [1, 6, 5, 16, 8, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 4, 3, 16, 16, 8, 2, 3, 1, 1, 1, 1, 6, 5, 4, 19],
+        [1, 5, 8, 64, 64, 2, 1, 3, 2, 1, 1, 1, 0, 0, 1, 1],
+        [1, 3, 29, 16, 16, 4, 3, 3, 1, 2, 4, 1, 4, 4, 1, 1],
+        [1, 21, 40, 3, 32, 1, 7, 7, 2, 2, 1, 1, 3, 3, 3, 3],
+        [1, 9, 37, 4, 16, 1, 7, 7, 1, 1, 1, 1, 3, 3, 3, 3],
+        [2, 33, 65, 3, 24, 1, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1],
+        [1, 1, 90, 8, 16, 1, 1, 3, 1, 1, 1, 16, 0, 0, 32, 0],
         [0, 5, 5, 3, 5, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [1, 5, 5, 3, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [1, 5, 5, 0, 4, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
@@ -193,6 +237,33 @@ mod tests {
                     for parts in [2, 3] {
                         compare(&run(&convolution, &case, parts), &whole, Tolerance::Exact)
                             .map_err(|e| format!("{level}, {candidate}, {parts} parts: {e}"))?;
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn every_layout_of_every_algorithm() {
+        each_case(CASES.iter().step_by(3), |&sizes| {
+            let case = case(sizes, [3, 2]);
+            let (expected, images) = (case.expected(), Images::default());
+            for level in Level::available() {
+                for candidate in super::super::candidates(level, &case.parameters, &images) {
+                    for (layout, _) in super::super::layouts(level, &case.parameters, &candidate, &images) {
+                        let way = (candidate.algorithm, Some(layout));
+                        let (weights, packing) = (&case.weights, Packing::default());
+                        let convolution = Convolution::with_layout(
+                            level,
+                            &case.parameters,
+                            way,
+                            weights,
+                            &images,
+                            &packing,
+                        );
+                        compare(&run(&convolution, &case, 1), &expected, Tolerance::dot(case.depth()))
+                            .map_err(|e| format!("{level}, {candidate}, {layout}: {e}"))?;
                     }
                 }
             }

@@ -7,8 +7,9 @@ use optimium_simd::Level;
 use super::band::{BAND_LEN, Band};
 use super::parameters::{Geometry, Parameters};
 use super::taps::{Stretch, Taps, View};
+use super::visible::{self, Span};
 use crate::epilogue::Epilogue;
-use crate::gemm::{self, Lines, PackedMatrix, Problem};
+use crate::gemm::{self, Layout, Lines, PackedMatrix, Problem};
 use crate::{Packing, Part, SharedSlice};
 
 /// A convolution whose weights are packed as a matrix for each group.
@@ -31,16 +32,17 @@ struct Job<'a> {
 
 impl Direct {
     /// Packs `weights`, `[output channels, input channels / groups, kernel height, kernel width]`, for about so
-    /// many output pixels a call, where `packing` says.
+    /// many output pixels a call, where `packing` says, by `layout` or else by the cheapest one.
     pub(super) fn new(
         level: Level,
         parameters: &Parameters,
         joined: bool,
         weights: &[f32],
         pixels: usize,
+        layout: Option<Layout>,
         packing: &Packing,
     ) -> Direct {
-        let pack = |group| pack(level, parameters, weights, group, pixels, packing);
+        let pack = |group| pack(level, parameters, weights, group, (pixels, layout), packing);
         let groups = (0..parameters.groups).map(pack).collect();
         Direct { parameters: *parameters, joined, groups }
     }
@@ -48,7 +50,8 @@ impl Direct {
     /// `f32` elements of scratch memory that each part needs for such images.
     pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
         let lines = geometry.output[0];
-        if lines == 0 || geometry.output[1] == 0 || self.band(geometry, 0..lines).lies_in(geometry.input) {
+        let in_place = || self.band(geometry, 0..lines).lies_in(geometry.input);
+        if lines == 0 || geometry.output[1] == 0 || in_place() || self.visible(geometry).is_some() {
             return 0;
         }
         self.band(geometry, 0..self.band_lines(geometry)).len(self.parameters.input_channels)
@@ -74,11 +77,15 @@ impl Direct {
             unsafe { self.stretch(&job, view, left, 0).run(rows, job.panels.clone()) };
             return;
         }
+        let spans = self.visible(geometry);
         let image = geometry.output[0] * geometry.output[1];
         for index in rows.start / image..rows.end.div_ceil(image) {
             let start = index * image;
             let of_image = rows.start.max(start) - start..rows.end.min(start + image) - start;
-            self.run_image(&job, index, of_image, scratch);
+            match &spans {
+                Some(spans) => self.run_visible(&job, spans, index, of_image),
+                None => self.run_image(&job, index, of_image, scratch),
+            }
         }
     }
 
@@ -112,6 +119,60 @@ impl Direct {
             unsafe { stretch.run(pixel - first * width..end - first * width, job.panels.clone()) };
             pixel = end;
         }
+    }
+
+    /// The output positions by the taps that they see, along both axes, where the others are left out: taps that lie
+    /// apart reach far past the edges.
+    fn visible(&self, geometry: &Geometry) -> Option<[Vec<Span>; 2]> {
+        if self.parameters.dilation == [1, 1] {
+            return None;
+        }
+        let [rows, columns] = [0, 1].map(|axis| visible::spans(&self.parameters, geometry, axis));
+        let taps = self.parameters.kernel[0] * self.parameters.kernel[1];
+        visible::pays(&rows, &columns, taps).then_some([rows, columns])
+    }
+
+    /// The output `pixels` of one image, with the taps that lie in it alone.
+    fn run_visible(&self, job: &Job, [rows, columns]: &[Vec<Span>; 2], image: usize, pixels: Range<usize>) {
+        for [lines, across] in visible::rectangles(pixels, job.geometry.output[1]) {
+            for row in visible::between(rows, &lines) {
+                for column in visible::between(columns, &across) {
+                    self.run_rectangle(job, image, &row, &column);
+                }
+            }
+        }
+    }
+
+    /// The output pixels of one image that see the same taps.
+    fn run_rectangle(&self, job: &Job, image: usize, row: &Span, column: &Span) {
+        let geometry = job.geometry;
+        let line = geometry.input[1] * geometry.input_stride;
+        let data = &job.x[(image * geometry.input[0] * line).min(job.x.len())..];
+        let view = View { data, pixel: geometry.input_stride, line };
+        let spans = [row, column];
+        // Positions that see no tap read nothing.
+        let start = [0, 1].map(|axis| {
+            let Parameters { stride, dilation, .. } = self.parameters;
+            let position = spans[axis].outputs.start * stride[axis] + spans[axis].taps.start * dilation[axis];
+            position.saturating_sub(geometry.padding[axis])
+        });
+        let width = column.outputs.len();
+        let [down, across] = self.parameters.stride;
+        let left = Lines {
+            start: start[0] * view.line + start[1] * view.pixel,
+            rows: width,
+            stride: across * view.pixel,
+            line_stride: down * view.line,
+        };
+        let first =
+            (image * geometry.output[0] + row.outputs.start) * geometry.output[1] + column.outputs.start;
+        let mut stretch = self.stretch(job, view, left, first);
+        stretch.result.rows = width;
+        stretch.result.line_stride = geometry.output[1];
+        stretch.taps.grid = spans.map(|span| span.taps.len());
+        stretch.taps.first = spans.map(|span| span.taps.start);
+        // SAFETY: the slices are checked; parts have lines or panels of their own, rectangles other pixels.
+        unsafe { stretch.run(0..row.outputs.len() * width, job.panels.clone()) };
     }
 
     /// The work on the rows from output pixel `first` on, whose inputs lie in `view`.
@@ -158,13 +219,14 @@ fn pack(
     parameters: &Parameters,
     weights: &[f32],
     group: usize,
-    pixels: usize,
+    (pixels, layout): (usize, Option<Layout>),
     packing: &Packing,
 ) -> PackedMatrix {
     let (inputs, outputs) = (parameters.group_inputs(), parameters.group_outputs());
     let taps = parameters.kernel[0] * parameters.kernel[1];
     let k = taps * inputs;
-    let layout = gemm::pick(level, &Problem { m: pixels, n: outputs, k });
+    let layout = layout.unwrap_or_else(|| gemm::pick(level, &Problem { m: pixels, n: outputs, k }));
+    assert!((layout.n, layout.k) == (outputs, k), "{layout} for {parameters:?}");
     let weights = &weights[group * outputs * k..][..outputs * k];
     if taps == 1 {
         return PackedMatrix::new(layout, weights, 1, k, packing);

@@ -12,10 +12,12 @@
 //! | `choice` | the algorithms, and which one is taken |
 //! | `convolution` | the prepared convolution |
 //! | `direct` | as products over what the kernel covers |
+//! | `sliding` | of few channels: in small groups, or in all |
 //! | `winograd` | by products of transformed tiles |
 //! | `bf16` | with bfloat16 factors |
 //! | `band` | copies with zeros around |
 //! | `taps` | the products over what the kernel covers |
+//! | `visible` | which taps lie in the image |
 //! | `transposed` | the transposed convolution |
 //! | `general` | every number of dimensions, layout and floating-point type, without hurry |
 
@@ -28,12 +30,14 @@ mod general;
 mod parameters;
 #[cfg(test)]
 mod reference;
+mod sliding;
 mod taps;
 mod transposed;
+mod visible;
 mod winograd;
 
 pub use bf16::ConvolutionBf16;
-pub use choice::{Algorithm, Candidate, Images, candidates, pick};
+pub use choice::{Algorithm, Candidate, Images, candidates, layouts, pick};
 pub use convolution::Convolution;
 pub use general::{GeneralImages, GeneralParameters, convolve_general, transpose_convolve_general};
 pub use parameters::{Geometry, Parameters};

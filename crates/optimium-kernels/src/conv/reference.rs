@@ -1,6 +1,8 @@
 //! Naive convolutions for the tests.
 
 use super::parameters::{Geometry, Parameters};
+use crate::activation::{Activation, apply_scalar};
+use crate::epilogue::Epilogue;
 use optimium_testing::Random;
 
 /// A convolution and its operands; the output is filled with ones between the pixels.
@@ -64,6 +66,23 @@ impl Case {
                     + tap
             },
         )
+    }
+
+    /// Applies the residual, whose elements are `added`, and the activation to sums with the bias in them.
+    pub(super) fn finish(&self, sums: &mut [f32], epilogue: &Epilogue, added: &[f32]) {
+        for (row, values) in sums.chunks_exact_mut(self.geometry.output_stride).enumerate() {
+            for (column, value) in values[..self.parameters.output_channels].iter_mut().enumerate() {
+                let residual = epilogue.residual.map(|residual| added[row * residual.stride + column]);
+                let late = epilogue.residual.is_some_and(|residual| residual.after_activation);
+                let [early, late] = [!late, late].map(|here| residual.filter(|_| here).unwrap_or(0.0));
+                let x = *value + early;
+                let x = match (epilogue.activation, epilogue.slope) {
+                    (Activation::PRelu, Some(slope)) if x < 0.0 => x * slope[column],
+                    (activation, _) => apply_scalar(activation, x),
+                };
+                *value = x + late;
+            }
+        }
     }
 
     fn taps(&self) -> usize {

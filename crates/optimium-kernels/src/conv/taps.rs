@@ -6,7 +6,7 @@ use super::band::Band;
 use super::parameters::{Geometry, Parameters};
 use crate::epilogue::Epilogue;
 use crate::gemm::run::Product;
-use crate::gemm::{Lines, PackedMatrix};
+use crate::gemm::{Lines, PackedMatrix, Run};
 
 /// Where the pixels of an image or of a band lie.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,9 @@ impl<'a> View<'a> {
 pub(super) struct Taps {
     /// Height and width of the grid of taps.
     pub(super) grid: [usize; 2],
+    /// The place of its first tap among those that the weights are packed for, and how many of these make a line.
+    pub(super) first: [usize; 2],
+    pub(super) line: usize,
     /// Pixels from tap to tap, down and across.
     pub(super) step: [usize; 2],
     /// Channels that are summed.
@@ -58,14 +61,16 @@ impl Taps {
     pub(super) fn of(parameters: &Parameters, joined: bool) -> Taps {
         Taps {
             grid: parameters.kernel,
+            first: [0, 0],
+            line: parameters.kernel[1],
             step: parameters.dilation,
             channels: parameters.group_inputs(),
             joined,
         }
     }
 
-    /// Calls `work` with the pieces' starts and their length in `view`.
-    pub(super) fn with_runs(&self, view: &View, work: impl FnOnce(&[usize], usize)) {
+    /// Calls `work` with the pieces and their length in `view`, counted from the first tap.
+    pub(super) fn with_runs(&self, view: &View, work: impl FnOnce(&[Run], usize)) {
         /// So many pieces need no allocation.
         const USUAL: usize = 64;
         if self.channels == 0 {
@@ -75,15 +80,22 @@ impl Taps {
         let across = if whole_lines { 1 } else { self.grid[1] };
         let length = if whole_lines { self.grid[1] * self.channels } else { self.channels };
         let count = self.grid[0] * across;
-        let start = |i: usize| i / across * self.step[0] * view.line + i % across * self.step[1] * view.pixel;
-        if count <= USUAL {
-            let mut starts = [0; USUAL];
-            for (i, run) in starts[..count].iter_mut().enumerate() {
-                *run = start(i);
+        let run = |i: usize| {
+            let (line, pixel) = (i / across, i % across);
+            let tap = (self.first[0] + line) * self.line + self.first[1] + pixel;
+            Run {
+                left: line * self.step[0] * view.line + pixel * self.step[1] * view.pixel,
+                right: tap * self.channels,
             }
-            work(&starts[..count], length);
+        };
+        if count <= USUAL {
+            let mut runs = [Run::default(); USUAL];
+            for (i, of_tap) in runs[..count].iter_mut().enumerate() {
+                *of_tap = run(i);
+            }
+            work(&runs[..count], length);
         } else {
-            work(&(0..count).map(start).collect::<Vec<_>>(), length);
+            work(&(0..count).map(run).collect::<Vec<_>>(), length);
         }
     }
 }
@@ -127,9 +139,9 @@ impl Stretch<'_> {
     ///
     /// # Safety
     /// As there.
-    unsafe fn run_groups(&self, runs: &[usize], run_length: usize, rows: Range<usize>, panels: Range<usize>) {
+    unsafe fn run_groups(&self, runs: &[Run], run_length: usize, rows: Range<usize>, panels: Range<usize>) {
         let channels = self.taps.channels;
-        let reach = self.left.farthest(rows.clone()) + runs.last().map_or(0, |run| run + run_length);
+        let reach = self.left.farthest(rows.clone()) + runs.last().map_or(0, |run| run.left + run_length);
         let needed = reach + (self.groups.len() - 1) * channels;
         assert!(runs.is_empty() || needed <= self.view.data.len(), "the kernel reaches past the image");
         for (group, weights) in self.groups.iter().enumerate() {

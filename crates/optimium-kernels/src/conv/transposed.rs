@@ -242,6 +242,8 @@ impl Phase {
         let axes = [0, 1].map(|axis| AxisTaps::of(parameters, axis, remainder[axis]));
         let taps = Taps {
             grid: axes.map(|axis| axis.count),
+            first: [0, 0],
+            line: axes[1].count,
             step: axes.map(|axis| axis.step),
             channels: parameters.group_inputs(),
             joined: parameters.groups == 1,

@@ -3,33 +3,33 @@
 use optimium_simd::{Simd, SimdTask};
 
 use super::finish::{Finish, Store};
-use super::tile::{self, Source, load_channels, repeat};
+use super::tile::{self, Source, repeat};
 use super::{Depthwise, Path, general};
 use crate::conv::Geometry;
 use crate::epilogue::Epilogue;
-use crate::{Part, SharedSlice};
+use crate::{Part, Real, SharedSlice};
 
 /// One part of a depthwise convolution whose sizes have been checked.
-pub(super) struct Bands<'a> {
+pub(super) struct Bands<'a, E> {
     pub(super) depthwise: &'a Depthwise,
     pub(super) geometry: &'a Geometry,
-    pub(super) x: &'a [f32],
-    pub(super) epilogue: &'a Epilogue<'a>,
-    pub(super) y: SharedSlice<'a, f32>,
+    pub(super) x: &'a [E],
+    pub(super) epilogue: &'a Epilogue<'a, E>,
+    pub(super) y: SharedSlice<'a, E>,
     pub(super) part: Part,
 }
 
 /// One row, or two, of one block of channels of one image.
 #[derive(Clone, Copy)]
-pub(super) struct Band<'a> {
-    pub(super) bands: &'a Bands<'a>,
+pub(super) struct Band<'a, E> {
+    pub(super) bands: &'a Bands<'a, E>,
     pub(super) image: usize,
     pub(super) row: usize,
     pub(super) rows: usize,
     pub(super) block: usize,
 }
 
-impl SimdTask for Bands<'_> {
+impl<E: Real> SimdTask for Bands<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -43,6 +43,11 @@ impl SimdTask for Bands<'_> {
         if width == 0 {
             return;
         }
+        let store = Store::new(self.epilogue, false);
+        if store.complete && self.is_pixelwise() {
+            // SAFETY: sizes were checked.
+            return unsafe { self.pixels(simd, store) };
+        }
         for step in self.part.range(self.geometry.batch * bands * blocks) {
             let (block, band) = (step % blocks, step / blocks);
             let row = band % bands * rows;
@@ -54,12 +59,13 @@ impl SimdTask for Bands<'_> {
     }
 }
 
-impl Band<'_> {
+impl<E: Real> Band<'_, E> {
     /// # Safety
     /// The slices have the sizes of the geometry, and no other part writes this band.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, simd: S) {
-        let store = Store::new(self.bands.epilogue);
+        let windowed = matches!(self.bands.depthwise.path, Path::Window { .. });
+        let store = Store::new(self.bands.epilogue, windowed);
         // SAFETY: by the caller's promise.
         unsafe {
             match self.bands.depthwise.path {
@@ -109,7 +115,7 @@ impl Band<'_> {
         match self.bands.epilogue.bias {
             // SAFETY: one value a channel, checked at entry.
             Some(bias) => unsafe {
-                load_channels(simd, bias.as_ptr().add(self.first::<S>()), self.channels::<S>())
+                f32::load_first(simd, bias.as_ptr().add(self.first::<S>()), self.channels::<S>())
             },
             None => simd.splat(0.0),
         }
@@ -153,13 +159,14 @@ impl Band<'_> {
             // lie in this band.
             unsafe {
                 let sums = if inner && count == T && channels == S::LANES {
-                    tile::sums::<S, K, STRIDE, T, TWO, false, false>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, false, false>(simd, start, &source)
                 } else if inner && count == T && S::REGISTERS >= 32 {
-                    tile::sums::<S, K, STRIDE, T, TWO, false, true>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, false, true>(simd, start, &source)
                 } else {
                     source.columns = valid_columns(left, (count - 1) * STRIDE + K, g.input[1]);
-                    tile::sums::<S, K, STRIDE, T, TWO, true, true>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, true, true>(simd, start, &source)
                 };
+                let sums = store.activated(simd, sums, 1 + usize::from(TWO));
                 for (row, sums) in sums.iter().enumerate().take(1 + usize::from(TWO)) {
                     let to = self.bands.y.as_mut_ptr().add(self.output::<S>(row, column));
                     repeat!(INDEX in [0 1 2 3 4 5 6] {
@@ -174,7 +181,7 @@ impl Band<'_> {
 
     /// Where the band's first tile reads; `extra` more rows than the window lie under the band.
     #[inline(always)]
-    fn source<S: Simd>(&self, extra: usize) -> Source {
+    fn source<S: Simd>(&self, extra: usize) -> Source<E> {
         let (g, depthwise) = (self.bands.geometry, self.bands.depthwise);
         let p = &depthwise.parameters;
         let [window, columns] = p.kernel;
@@ -201,7 +208,7 @@ impl Band<'_> {
 
 /// One bit for each of the first `needed` columns from `left` that lies in an image of that width.
 #[inline(always)]
-fn valid_columns(left: isize, needed: usize, width: usize) -> u32 {
+pub(crate) fn valid_columns(left: isize, needed: usize, width: usize) -> u32 {
     let below = |n: isize| (1u64 << n.clamp(0, 32)) as u32;
     let first = below(-left).wrapping_sub(1);
     let end = below((width as isize - left).min(needed as isize)).wrapping_sub(1);

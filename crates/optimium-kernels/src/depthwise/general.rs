@@ -6,7 +6,7 @@ use optimium_simd::Simd;
 
 use super::band::Band;
 use super::finish::Store;
-use super::tile::load_channels;
+use crate::Real;
 
 /// Output pixels that are summed together.
 const TILE: usize = 6;
@@ -39,10 +39,10 @@ impl Taps {
 
 /// Where a block of channels reads.
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    band: &'a Band<'a>,
+struct Source<'a, E> {
+    band: &'a Band<'a, E>,
     /// The image, at its first channel.
-    image: *const f32,
+    image: *const E,
     weights: *const f32,
     channels: usize,
 }
@@ -52,7 +52,7 @@ struct Source<'a> {
 /// # Safety
 /// The slices have the sizes of the geometry, and no other part writes this band.
 #[inline(always)]
-pub(super) unsafe fn row<S: Simd>(simd: S, band: &Band<'_>, store: Store) {
+pub(super) unsafe fn row<S: Simd, E: Real>(simd: S, band: &Band<'_, E>, store: Store) {
     let (g, depthwise) = (band.bands.geometry, band.bands.depthwise);
     let p = &depthwise.parameters;
     let [height, width] = g.input;
@@ -91,7 +91,7 @@ pub(super) unsafe fn row<S: Simd>(simd: S, band: &Band<'_>, store: Store) {
     }
 }
 
-impl Source<'_> {
+impl<E: Real> Source<'_, E> {
     /// The sums of `T` neighbouring outputs; `columns` are the taps of the first one.
     ///
     /// # Safety
@@ -124,7 +124,7 @@ impl Source<'_> {
                         let x = x.add(self.band.first::<S>());
                         for (t, sum) in sums.iter_mut().enumerate() {
                             *sum =
-                                simd.fma(load_channels(simd, x.add(t * step), self.channels), weight, *sum);
+                                simd.fma(E::load_first(simd, x.add(t * step), self.channels), weight, *sum);
                         }
                     }
                 }
@@ -138,18 +138,18 @@ impl Source<'_> {
     /// # Safety
     /// A pixel's channels are readable at `x`.
     #[inline(always)]
-    unsafe fn expanded<S: Simd>(&self, simd: S, x: *const f32) -> S::F32 {
+    unsafe fn expanded<S: Simd>(&self, simd: S, x: *const E) -> S::F32 {
         let p = &self.band.bands.depthwise.parameters;
         let multiplier = p.output_channels / p.input_channels;
         let first = self.band.first::<S>();
         if p.input_channels == 1 {
             // SAFETY: by the caller's promise.
-            return simd.splat(unsafe { *x });
+            return simd.splat(unsafe { (*x).into() });
         }
         let mut lanes = [0.0; 64];
         for (lane, value) in lanes.iter_mut().enumerate().take(self.channels) {
             // SAFETY: an output channel's input channel is below the input's channels.
-            *value = unsafe { *x.add((first + lane) / multiplier) };
+            *value = unsafe { (*x.add((first + lane) / multiplier)).into() };
         }
         // SAFETY: no vector has more than 64 lanes.
         unsafe { simd.load(lanes.as_ptr()) }

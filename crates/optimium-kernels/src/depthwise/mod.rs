@@ -10,13 +10,17 @@
 mod band;
 mod finish;
 mod general;
+mod pixels;
 mod tile;
+
+pub(crate) use band::valid_columns;
+pub(crate) use tile::{repeat, tap_output};
 
 use optimium_simd::Level;
 
 use crate::conv::{Geometry, Parameters};
 use crate::epilogue::Epilogue;
-use crate::{Packed, Packing, Part, SharedSlice};
+use crate::{Packed, Packing, Part, Real, SharedSlice};
 
 /// A depthwise convolution with its weights packed for one instruction set.
 #[derive(Clone, Debug)]
@@ -45,7 +49,19 @@ impl Depthwise {
     /// weights not of that shape.
     pub fn new(level: Level, parameters: &Parameters, weights: &[f32], packing: &Packing) -> Depthwise {
         let level = if level.is_available() { level } else { Level::Portable };
-        let p = parameters;
+        Depthwise::at(narrowed(level, parameters.output_channels), parameters, weights, packing)
+    }
+
+    /// As [`new`](Depthwise::new), for images of bfloat16.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn new_bf16(level: Level, parameters: &Parameters, weights: &[f32], packing: &Packing) -> Depthwise {
+        let level = if level.has_bf16() { Level::Avx512 } else { Level::Portable };
+        Depthwise::at(level, parameters, weights, packing)
+    }
+
+    fn at(level: Level, p: &Parameters, weights: &[f32], packing: &Packing) -> Depthwise {
         let [rows, columns] = p.kernel;
         assert!(
             p.groups == p.input_channels && p.output_channels.is_multiple_of(p.groups.max(1)),
@@ -57,7 +73,6 @@ impl Depthwise {
         );
         let taps = rows * columns;
         assert_eq!(weights.len(), p.output_channels * taps, "weights of {p:?}");
-        let level = narrowed(level, p.output_channels);
         let weights = pack(packing, level.lanes(), taps, weights);
         Depthwise { level, parameters: *p, weights, path: Path::of(p) }
     }
@@ -70,23 +85,31 @@ impl Depthwise {
     /// Computes this part of the output.
     ///
     /// `x` has `batch · height · width` pixels of `input_channels`, `y` likewise; the epilogue's columns are
-    /// the output channels and its rows the output pixels of all images.
+    /// the output channels and its rows the output pixels of all images. Results of bfloat16 are rounded once where there is
+    /// neither a residual nor a PRelu, and twice otherwise.
     ///
     /// # Panics
-    /// Where a slice is shorter than the geometry says.
-    pub fn run(
+    /// Where a slice is shorter than the geometry says, or the weights are packed for the other type of images.
+    pub fn run<E: Real>(
         &self,
         geometry: &Geometry,
-        x: &[f32],
-        epilogue: &Epilogue<'_>,
-        y: SharedSlice<'_, f32>,
+        x: &[E],
+        epilogue: &Epilogue<'_, E>,
+        y: SharedSlice<'_, E>,
         part: Part,
     ) {
         self.check(geometry, x, epilogue, y);
-        self.level.run(band::Bands { depthwise: self, geometry, x, epilogue, y, part });
+        let bands = band::Bands { depthwise: self, geometry, x, epilogue, y, part };
+        if E::ROUNDED { self.level.run_bf16(bands) } else { self.level.run(bands) }
     }
 
-    fn check(&self, geometry: &Geometry, x: &[f32], epilogue: &Epilogue<'_>, y: SharedSlice<'_, f32>) {
+    fn check<E: Real>(
+        &self,
+        geometry: &Geometry,
+        x: &[E],
+        epilogue: &Epilogue<'_, E>,
+        y: SharedSlice<'_, E>,
+    ) {
         let p = &self.parameters;
         // Wide numbers: sizes whose product overflows must not pass.
         let pixels =
@@ -158,6 +181,7 @@ mod tests {
     use super::*;
     use crate::activation::{Activation, apply_scalar};
     use crate::epilogue::Residual;
+    use half::bf16;
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
     /// A depthwise convolution of random images.
@@ -271,6 +295,38 @@ mod tests {
                         .map_err(|e| format!("{level}, {count} parts: {e}"))?;
                 }
             }
+        }
+        check_rounded(case, activation, residual.is_some(), [&x, &weights, &bias, &slope])
+    }
+
+    /// Images of bfloat16 give what images of such numbers in `f32` do, rounded.
+    fn check_rounded(
+        case: &Case,
+        activation: Activation,
+        has_residual: bool,
+        [x, weights, bias, slope]: [&[f32]; 4],
+    ) -> Result<(), String> {
+        if has_residual || activation == Activation::PRelu {
+            return Ok(());
+        }
+        let (p, g) = (&case.parameters, &case.geometry);
+        let (bias, slope) = (Some(bias), Some(slope));
+        let x: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+        let widened: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+        let outputs = g.batch * g.output[0] * g.output[1] * g.output_stride;
+        for level in [Level::Portable, Level::best()] {
+            let depthwise = Depthwise::new_bf16(level, p, weights, &Packing::default());
+            let (mut expected, mut y) = (vec![9.0; outputs], vec![bf16::from_f32(9.0); outputs]);
+            let epilogue = Epilogue { bias, residual: None, activation, slope };
+            depthwise.run(g, &widened, &epilogue, SharedSlice::new(&mut expected), Part::WHOLE);
+            let epilogue = Epilogue { bias, residual: None, activation, slope };
+            for index in 0..2 {
+                let part = Part { index, count: 2 };
+                depthwise.run(g, &x, &epilogue, SharedSlice::new(&mut y), part);
+            }
+            let found: Vec<f32> = y.iter().map(|y| y.to_f32()).collect();
+            let once: Vec<f32> = expected.iter().map(|&y| bf16::from_f32(y).to_f32()).collect();
+            compare(&found, &once, Tolerance::Exact).map_err(|e| format!("{level}, rounded: {e}"))?;
         }
         Ok(())
     }

@@ -5,11 +5,13 @@
 
 use optimium_simd::Simd;
 
+use crate::Real;
+
 /// Where a tile reads. Addresses of skipped rows and columns may lie outside of the image.
 #[derive(Clone, Copy)]
-pub(super) struct Source {
+pub(super) struct Source<E> {
     /// The tile's first window's first pixel, at the block's first channel.
-    pub(super) x: *const f32,
+    pub(super) x: *const E,
     /// Elements from one image row to the next.
     pub(super) row_step: usize,
     /// Elements from one pixel to the next.
@@ -34,17 +36,7 @@ macro_rules! repeat {
         $({ const $index: usize = $value; $body })*
     };
 }
-pub(super) use repeat;
-
-/// Loads the channels of a block.
-///
-/// # Safety
-/// `channels` elements are readable at `p`.
-#[inline(always)]
-pub(super) unsafe fn load_channels<S: Simd>(simd: S, p: *const f32, channels: usize) -> S::F32 {
-    // SAFETY: by the caller's promise.
-    unsafe { if channels >= S::LANES { simd.load(p) } else { simd.load_masked(p, simd.first(channels)) } }
-}
+pub(crate) use repeat;
 
 /// The sums of `T` neighbouring outputs over a window of `K` columns and stride `STRIDE`; one row of them,
 /// or two neighbouring rows where `TWO` (the vertical stride is one then). All sums begin with `start`.
@@ -56,6 +48,7 @@ pub(super) unsafe fn load_channels<S: Simd>(simd: S, p: *const f32, channels: us
 #[inline(always)]
 pub(super) unsafe fn sums<
     S: Simd,
+    E: Real,
     const K: usize,
     const STRIDE: usize,
     const T: usize,
@@ -65,7 +58,7 @@ pub(super) unsafe fn sums<
 >(
     simd: S,
     start: S::F32,
-    source: &Source,
+    source: &Source<E>,
 ) -> [[S::F32; T]; 2] {
     let mut upper = [start; T];
     let mut lower = [start; T];
@@ -82,15 +75,15 @@ pub(super) unsafe fn sums<
     unsafe {
         if !TWO {
             for r in source.first_row..source.end_row {
-                add_row::<S, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(r), row(r), source);
+                add_row::<S, E, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(r), row(r), source);
             }
             return [upper, lower];
         }
         if source.first_row == 0 && source.end_row > 0 {
-            add_row::<S, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(0), row(0), source);
+            add_row::<S, E, K, STRIDE, T, GUARDED, MASKED>(simd, &mut upper, &weights(0), row(0), source);
         }
         for r in source.first_row.max(1)..source.end_row.min(source.window) {
-            add_row_to_two::<S, K, T, GUARDED, MASKED>(
+            add_row_to_two::<S, E, K, T, GUARDED, MASKED>(
                 simd,
                 (&mut upper, &mut lower),
                 (&weights(r), &weights(r - 1)),
@@ -100,7 +93,7 @@ pub(super) unsafe fn sums<
         }
         if source.first_row <= source.window && source.end_row > source.window {
             let last = source.window;
-            add_row::<S, K, STRIDE, T, GUARDED, MASKED>(
+            add_row::<S, E, K, STRIDE, T, GUARDED, MASKED>(
                 simd,
                 &mut lower,
                 &weights(last - 1),
@@ -114,7 +107,7 @@ pub(super) unsafe fn sums<
 
 /// The output to which a column under the tile belongs by that tap; beyond all tiles where there is none.
 #[inline(always)]
-fn output(column: usize, tap: usize, stride: usize) -> usize {
+pub(crate) fn tap_output(column: usize, tap: usize, stride: usize) -> usize {
     match column.checked_sub(tap) {
         Some(first) if first.is_multiple_of(stride) => first / stride,
         _ => usize::MAX,
@@ -128,6 +121,7 @@ fn output(column: usize, tap: usize, stride: usize) -> usize {
 #[inline(always)]
 unsafe fn add_row<
     S: Simd,
+    E: Real,
     const K: usize,
     const STRIDE: usize,
     const T: usize,
@@ -137,15 +131,15 @@ unsafe fn add_row<
     simd: S,
     sums: &mut [S::F32; T],
     taps: &[S::F32; K],
-    row: *const f32,
-    source: &Source,
+    row: *const E,
+    source: &Source<E>,
 ) {
     repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16] {
         if COLUMN < (T - 1) * STRIDE + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
             // SAFETY: by the caller's promise.
-            let x = unsafe { load::<S, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            let x = unsafe { load::<S, E, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
-                let to = output(COLUMN, J, STRIDE);
+                let to = tap_output(COLUMN, J, STRIDE);
                 if J < K && to < T {
                     sums[to] = simd.fma(x, taps[J], sums[to]);
                 }
@@ -159,19 +153,26 @@ unsafe fn add_row<
 /// # Safety
 /// As [`add_row`].
 #[inline(always)]
-unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED: bool, const MASKED: bool>(
+unsafe fn add_row_to_two<
+    S: Simd,
+    E: Real,
+    const K: usize,
+    const T: usize,
+    const GUARDED: bool,
+    const MASKED: bool,
+>(
     simd: S,
     (upper, lower): (&mut [S::F32; T], &mut [S::F32; T]),
     (upper_taps, lower_taps): (&[S::F32; K], &[S::F32; K]),
-    row: *const f32,
-    source: &Source,
+    row: *const E,
+    source: &Source<E>,
 ) {
     repeat!(COLUMN in [0 1 2 3 4 5 6 7 8 9 10 11 12] {
         if COLUMN < T - 1 + K && (!GUARDED || source.columns >> COLUMN & 1 == 1) {
             // SAFETY: by the caller's promise.
-            let x = unsafe { load::<S, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
+            let x = unsafe { load::<S, E, MASKED>(simd, row.wrapping_add(COLUMN * source.pixel_step), source) };
             repeat!(J in [0 1 2 3 4 5 6] {
-                let to = output(COLUMN, J, 1);
+                let to = tap_output(COLUMN, J, 1);
                 if J < K && to < T {
                     upper[to] = simd.fma(x, upper_taps[J], upper[to]);
                     lower[to] = simd.fma(x, lower_taps[J], lower[to]);
@@ -184,7 +185,7 @@ unsafe fn add_row_to_two<S: Simd, const K: usize, const T: usize, const GUARDED:
 /// # Safety
 /// The block's channels are readable at `p`.
 #[inline(always)]
-unsafe fn load<S: Simd, const MASKED: bool>(simd: S, p: *const f32, source: &Source) -> S::F32 {
+unsafe fn load<S: Simd, E: Real, const MASKED: bool>(simd: S, p: *const E, source: &Source<E>) -> S::F32 {
     // SAFETY: by the caller's promise; without a mask the block is full.
-    unsafe { if MASKED { load_channels(simd, p, source.channels) } else { simd.load(p) } }
+    unsafe { if MASKED { E::load_first(simd, p, source.channels) } else { E::load(simd, p) } }
 }

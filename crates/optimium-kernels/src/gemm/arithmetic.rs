@@ -14,6 +14,8 @@ pub(crate) enum Arithmetic {
 
 /// The inner step of a product, in one [`Arithmetic`].
 pub(super) trait Multiply: Copy {
+    /// Whether results may be bfloat16.
+    const ROUNDS: bool;
     /// A vector of elements.
     type Vector<S: Simd>: Copy;
     /// All elements zero.
@@ -34,6 +36,7 @@ pub(super) trait Multiply: Copy {
 pub(super) struct Single;
 
 impl Multiply for Single {
+    const ROUNDS: bool = false;
     type Vector<S: Simd> = S::F32;
     #[inline(always)]
     fn zero<S: Simd>(simd: S) -> S::F32 {
@@ -60,6 +63,7 @@ impl Multiply for Single {
 pub(super) struct BrainPairs;
 
 impl Multiply for BrainPairs {
+    const ROUNDS: bool = true;
     type Vector<S: Simd> = S::I32;
     #[inline(always)]
     fn zero<S: Simd>(simd: S) -> S::I32 {

@@ -1,19 +1,19 @@
 //! Matrix products with bfloat16 factors.
 //!
-//! Both matrices are rounded to bfloat16, the right one when it is packed and the left one as it is read; the products
-//! are exact, and summed in `f32` like those of [`gemm`](super::gemm()). The loops are the same: two neighbours in k make
-//! one element of 32 bits.
+//! Both matrices are rounded to bfloat16, the right one when it is packed and the left one as it is read, if it is not bfloat16
+//! already; the products are exact, and summed in `f32` like those of [`gemm`](super::gemm()). The loops are the same: two
+//! neighbours in k make one element of 32 bits. Results are stored in either type.
 
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::arithmetic::Arithmetic;
 use super::choice::{Candidate, Problem, candidates_of};
 use super::layout::Layout;
-use super::lines::Lines;
+use super::lines::{Lines, Run};
 use super::run::{Product, share};
 use super::tile::strip;
 use crate::epilogue::Epilogue;
-use crate::{Packed, Packing, Part, SharedSlice};
+use crate::{Packed, Packing, Part, Real, SharedSlice};
 
 /// A right matrix of bfloat16 in packed form.
 #[derive(Clone, Debug)]
@@ -22,6 +22,9 @@ pub struct PackedBf16 {
     layout: Layout,
     data: Packed<u32>,
 }
+
+/// Left rows of one piece.
+const WHOLE_ROWS: &[Run] = &[Run { left: 0, right: 0 }];
 
 /// The level whose kernels multiply bfloat16 for `level`.
 fn effective(level: Level) -> Level {
@@ -110,45 +113,112 @@ impl PackedBf16 {
     ///
     /// # Panics
     /// Where `scratch` is shorter than [`scratch_len`](PackedBf16::scratch_len).
-    pub(crate) unsafe fn multiply(
+    unsafe fn multiply<T: Real>(
         &self,
         m: usize,
         mut round: impl FnMut(usize, &mut [u32]),
-        epilogue: &Epilogue,
-        c: SharedSlice<f32>,
+        epilogue: &Epilogue<T>,
+        c: SharedSlice<T>,
         c_stride: usize,
         scratch: &mut [u32],
         part: Part,
     ) {
         assert!(scratch.len() >= self.scratch_len(m), "{} elements of scratch memory", scratch.len());
-        let (layout, pairs) = (&self.layout, self.layout.k);
-        let (rows, panels) = share(part, m, layout.panels());
+        let pairs = self.layout.k;
+        let (rows, panels) = share(part, m, self.layout.panels());
         let blocks = rows.len().div_ceil(block_rows(pairs));
         for block in 0..blocks {
             let (offset, count) = strip(rows.len(), blocks, block);
             let first = rows.start + offset;
             let rounded = &mut scratch[..count * pairs];
             round(first, rounded);
+            let result = Lines { start: first, ..Lines::straight(1) };
             let product = Product {
-                layout,
-                packed: bytemuck::cast_slice(&self.data),
-                following: &[],
-                a: rounded.as_ptr().cast(),
-                left: Lines::straight(pairs),
-                runs: &[0],
-                run_length: pairs,
-                row_len: pairs,
-                result: Lines { start: first, ..Lines::straight(1) },
-                c: c.as_mut_ptr(),
-                c_stride,
-                column: 0,
-                epilogue,
-                single_row: m == 1,
+                result,
+                ..self.product(m, rounded.as_ptr(), Lines::straight(pairs), epilogue, c, c_stride)
             };
             // SAFETY: the left rows were just written; the rest is the caller's promise.
             unsafe { product.run(0..count, panels.clone()) };
         }
     }
+
+    /// The product with `m` left rows of pairs that lie at the positions of `left` behind `a`. Its promises are those of
+    /// [`Product::run`].
+    pub(crate) fn product<'a, T: Real>(
+        &'a self,
+        m: usize,
+        a: *const u32,
+        left: Lines,
+        epilogue: &'a Epilogue<T>,
+        c: SharedSlice<T>,
+        c_stride: usize,
+    ) -> Product<'a, T> {
+        let packed = bytemuck::cast_slice(&self.data);
+        product_of((&self.layout, packed), m, a, left, epilogue, c, c_stride)
+    }
+}
+
+/// As [`PackedBf16::product`], with a matrix that is packed somewhere.
+fn product_of<'a, T: Real>(
+    (layout, packed): (&'a Layout, &'a [f32]),
+    m: usize,
+    a: *const u32,
+    left: Lines,
+    epilogue: &'a Epilogue<T>,
+    c: SharedSlice<T>,
+    c_stride: usize,
+) -> Product<'a, T> {
+    Product {
+        layout,
+        packed,
+        following: &[],
+        a: a.cast(),
+        left,
+        runs: WHOLE_ROWS,
+        run_length: layout.k,
+        row_len: layout.k,
+        result: Lines::straight(1),
+        c: c.as_mut_ptr(),
+        c_stride,
+        column: 0,
+        epilogue,
+        single_row: m == 1,
+    }
+}
+
+/// `C[m,n] = A[m,k] · B[k,n]` as [`gemm_bf16`], with pairs that are packed by a layout of [`candidates_bf16`] in `packed`. `scratch`
+/// has room for all rows.
+///
+/// # Panics
+/// Where a slice is too short for the sizes.
+pub(crate) fn gemm_pairs(
+    level: Level,
+    [m, k]: [usize; 2],
+    a: &[f32],
+    a_stride: usize,
+    layout: &Layout,
+    packed: &[f32],
+    c: SharedSlice<f32>,
+    c_stride: usize,
+    scratch: &mut [u32],
+) {
+    assert!(layout.arithmetic == Arithmetic::BrainPairs && layout.k == k.div_ceil(2), "{layout} for k {k}");
+    if m == 0 || layout.n == 0 {
+        return;
+    }
+    super::check_bounds(m, [k, layout.n], [a.len(), a_stride], [c.len(), c_stride]);
+    let rows = &mut scratch[..m * layout.k];
+    round_rows(level, a, a_stride, k, rows);
+    let epilogue = Epilogue::default();
+    let left = Lines::straight(layout.k);
+    let product = product_of((layout, packed), m, rows.as_ptr(), left, &epilogue, c, c_stride);
+    // SAFETY: the left rows were just written, and the result is checked to hold all rows.
+    unsafe { product.run(0..m, 0..layout.panels()) };
+}
+
+/// Rounds rows of `k` elements, `stride` apart, to pairs; as many rows as `out` holds.
+pub(crate) fn round_rows<L: Real>(level: Level, a: &[L], stride: usize, k: usize, out: &mut [u32]) {
+    level.run_bf16(RoundRows { a, stride, k, out });
 }
 
 /// Rows of so many pairs that are rounded at once, so that they stay in the second-level cache beside a panel.
@@ -158,21 +228,28 @@ fn block_rows(pairs: usize) -> usize {
     (BLOCK_LEN / pairs.max(1)).max(BLOCK_ROWS)
 }
 
+/// The pairs that rows of `k` elements `stride` apart consist of, where they do.
+pub(crate) fn as_pairs<L: Real>(a: &[L], k: usize, stride: usize) -> Option<*const u32> {
+    let pairs: *const u32 = a.as_ptr().cast();
+    let possible = L::ROUNDED && k.is_multiple_of(2) && stride.is_multiple_of(2) && pairs.is_aligned();
+    possible.then_some(pairs)
+}
+
 /// `C[m,n] = epilogue(A[m,k] · B[k,n])` with A and B rounded to bfloat16 and sums in `f32`.
 ///
 /// Rows of A and C lie as for [`gemm`](super::gemm()). `scratch` has [`PackedBf16::scratch_len`] elements of this part's own, with
-/// any content. Subnormal numbers may count as zeros.
+/// any content; rows of bfloat16 are read where they lie, if `k` and the stride are even. Subnormal numbers may count as zeros.
 ///
 /// # Panics
 /// Where a slice is too short for the sizes.
-pub fn gemm_bf16(
+pub fn gemm_bf16<L: Real, T: Real>(
     level: Level,
     m: usize,
-    a: &[f32],
+    a: &[L],
     a_stride: usize,
     b: &PackedBf16,
-    epilogue: &Epilogue,
-    c: SharedSlice<f32>,
+    epilogue: &Epilogue<T>,
+    c: SharedSlice<T>,
     c_stride: usize,
     scratch: &mut [u32],
     part: Part,
@@ -183,9 +260,15 @@ pub fn gemm_bf16(
     }
     super::check_bounds(m, [k, n], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, n);
+    if let Some(pairs) = as_pairs(a, k, a_stride) {
+        let left = Lines::straight(a_stride / 2);
+        let (rows, panels) = share(part, m, b.layout.panels());
+        // SAFETY: the slices are checked to hold all rows, and parts have rows or columns of their own.
+        return unsafe { b.product(m, pairs, left, epilogue, c, c_stride).run(rows, panels) };
+    }
     let round = |first: usize, out: &mut [u32]| {
         let rows = a.get(first * a_stride..).unwrap_or_default();
-        level.run_bf16(RoundRows { a: rows, stride: a_stride, k, out });
+        round_rows(level, rows, a_stride, k, out);
     };
     // SAFETY: the result is checked to hold all rows, and parts have rows or columns of their own.
     unsafe { b.multiply(m, round, epilogue, c, c_stride, scratch, part) };
@@ -193,14 +276,14 @@ pub fn gemm_bf16(
 
 /// Rounds rows of `k` elements, which start `stride` apart in `a`, to pairs of bfloat16; an odd last one gets a zero for a
 /// neighbour. There are as many rows as `out` holds.
-struct RoundRows<'a> {
-    a: &'a [f32],
+struct RoundRows<'a, L> {
+    a: &'a [L],
     stride: usize,
     k: usize,
     out: &'a mut [u32],
 }
 
-impl SimdTask for RoundRows<'_> {
+impl<L: Real> SimdTask for RoundRows<'_, L> {
     type Output = ();
 
     #[inline(always)]
@@ -211,12 +294,7 @@ impl SimdTask for RoundRows<'_> {
             if self.k % 2 == 1 {
                 out[pairs - 1] = 0;
             }
-            let out: &mut [u16] = bytemuck::cast_slice_mut(out);
-            for (x, y) in row.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
-                let mask = simd.first(x.len());
-                // SAFETY: the mask and the count select the elements of the chunks, of which the second is no shorter.
-                unsafe { simd.store_bf16(y.as_mut_ptr(), simd.load_masked(x.as_ptr(), mask), x.len()) };
-            }
+            L::round(simd, row, &mut bytemuck::cast_slice_mut(out)[..self.k]);
         }
     }
 }
@@ -225,49 +303,102 @@ impl SimdTask for RoundRows<'_> {
 mod tests {
     use super::*;
     use crate::activation::Activation;
+    use crate::epilogue::Residual;
     use crate::gemm::Tile;
     use half::bf16;
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
-    /// The sums of products of rounded factors, added up in `f64`.
-    fn expected([m, n, k]: [usize; 3], a: &[f32], stride: usize, b: &[f32], bias: &[f32]) -> Vec<f32> {
-        let round = |x: f32| bf16::from_f32(x).to_f64();
-        let element = |at: usize| {
-            let (i, j) = (at / n, at % n);
-            let sum: f64 = (0..k).map(|p| round(a[i * stride + p]) * round(b[p * n + j])).sum();
-            (sum as f32 + bias[j]).max(0.0)
-        };
-        (0..m * n).map(element).collect()
+    /// A product, its residual rounded already.
+    struct Case {
+        sizes: [usize; 3],
+        stride: usize,
+        a: Vec<f32>,
+        b: Vec<f32>,
+        bias: Vec<f32>,
+        residual: Vec<f32>,
+    }
+
+    fn rounded(x: &[f32]) -> Vec<bf16> {
+        x.iter().map(|&x| bf16::from_f32(x)).collect()
+    }
+
+    fn widened(x: &[bf16]) -> Vec<f32> {
+        x.iter().map(|x| x.to_f32()).collect()
+    }
+
+    impl Case {
+        fn new([m, n, k]: [usize; 3]) -> Case {
+            let mut random = Random::new((m * 1000 + n * 10 + k) as u64);
+            let stride = k + 3 + m % 2;
+            let residual = widened(&rounded(&random.floats(m * n)));
+            let (a, b) = (random.floats(m * stride), random.floats(k * n));
+            Case { sizes: [m, n, k], stride, a, b, bias: random.floats(n), residual }
+        }
+
+        /// The sums of products of rounded factors, added up in `f64`.
+        fn expected(&self) -> Vec<f32> {
+            let [m, n, k] = self.sizes;
+            let round = |x: f32| bf16::from_f32(x).to_f64();
+            let element = |at: usize| {
+                let (i, j) = (at / n, at % n);
+                let product = |p| round(self.a[i * self.stride + p]) * round(self.b[p * n + j]);
+                let sum: f64 = (0..k).map(product).sum();
+                (sum as f32 + self.bias[j] + self.residual[at]).max(0.0)
+            };
+            (0..m * n).map(element).collect()
+        }
+
+        fn run<L: Real, T: Real>(
+            &self,
+            level: Level,
+            packed: &PackedBf16,
+            a: &[L],
+            residual: &[T],
+            parts: usize,
+        ) -> Vec<T> {
+            let [m, n, _] = self.sizes;
+            let residual = Residual { data: residual.into(), stride: n, after_activation: false };
+            let epilogue = Epilogue {
+                bias: Some(&self.bias),
+                residual: Some(residual),
+                activation: Activation::Relu,
+                slope: None,
+            };
+            let mut c = vec![T::default(); m * n];
+            let shared = SharedSlice::new(&mut c);
+            for index in 0..parts {
+                let mut scratch = vec![u32::MAX; packed.scratch_len(m)];
+                let part = Part { index, count: parts };
+                gemm_bf16(level, m, a, self.stride, packed, &epilogue, shared, n, &mut scratch, part);
+            }
+            c
+        }
     }
 
     fn check(sizes: [usize; 3]) -> Result<(), String> {
-        let [m, n, k] = sizes;
-        let mut random = Random::new((m * 1000 + n * 10 + k) as u64);
-        let stride = k + 3;
-        let (a, b, bias) = (random.floats(m * stride), random.floats(k * n), random.floats(n));
-        let expected = expected(sizes, &a, stride, &b, &bias);
-        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::default() };
-        let levels = [Level::Portable, Level::best()];
-        for level in levels {
+        let [_, n, k] = sizes;
+        let case = Case::new(sizes);
+        let (expected, a, residual) = (case.expected(), rounded(&case.a), rounded(&case.residual));
+        for level in [Level::Portable, Level::best()] {
             for tile in Tile::all(effective(level)) {
                 let layout = Layout {
                     arithmetic: Arithmetic::BrainPairs,
                     ..Layout::new(effective(level), tile, k.div_ceil(2), n)
                 };
-                let packed = PackedBf16::prepare(layout, k, &Packing::default(), |i, j| b[i * n + j]);
-                let run = |parts: usize| {
-                    let mut c = vec![7.0; m * n];
-                    let shared = SharedSlice::new(&mut c);
-                    for index in 0..parts {
-                        let mut scratch = vec![u32::MAX; packed.scratch_len(m)];
-                        let part = Part { index, count: parts };
-                        gemm_bf16(level, m, &a, stride, &packed, &epilogue, shared, n, &mut scratch, part);
-                    }
-                    c
-                };
-                let whole = run(1);
+                let packed = PackedBf16::prepare(layout, k, &Packing::default(), |i, j| case.b[i * n + j]);
+                let whole = case.run(level, &packed, &case.a, &case.residual, 1);
                 compare(&whole, &expected, Tolerance::dot(k)).map_err(|e| format!("{layout}: {e}"))?;
-                compare(&run(3), &whole, Tolerance::Exact).map_err(|e| format!("{layout}, 3 parts: {e}"))?;
+                let once = widened(&rounded(&whole));
+                let others = [
+                    ("3 parts", case.run(level, &packed, &case.a, &case.residual, 3), &whole),
+                    ("rounded rows", case.run(level, &packed, &a, &case.residual, 2), &whole),
+                    ("rounded results", widened(&case.run(level, &packed, &case.a, &residual, 2)), &once),
+                    ("all rounded", widened(&case.run(level, &packed, &a, &residual, 1)), &once),
+                ];
+                for (name, result, expected) in others {
+                    compare(&result, expected, Tolerance::Exact)
+                        .map_err(|e| format!("{layout}, {name}: {e}"))?;
+                }
             }
         }
         Ok(())

@@ -12,6 +12,8 @@ use super::lines::Walk;
 /// Strips of one height: what they have in common, and how many.
 pub(super) struct Height<'a> {
     pub(super) strips: &'a AnyStrips<'a>,
+    /// The first row as the carried sums count them.
+    pub(super) first: usize,
     /// Rows of a strip.
     pub(super) rows: usize,
     /// Number of strips.
@@ -86,8 +88,9 @@ fn with_size<A: Enter, const ROWS: usize, const VECTORS: usize, const CHAINS: us
     left: &mut Walk,
     result: &mut Walk,
 ) {
-    let Height { strips, count, .. } = height;
-    let strips = Strips::<A, ROWS, VECTORS, CHAINS> { arithmetic: PhantomData, strips, count, left, result };
+    let Height { strips, first, count, .. } = height;
+    let strips =
+        Strips::<A, ROWS, VECTORS, CHAINS> { arithmetic: PhantomData, strips, first, count, left, result };
     arithmetic.enter(level, strips);
 }
 

@@ -1,11 +1,12 @@
 //! The inner loop: strips of a register tile's height down one panel.
 
 use std::marker::PhantomData;
+use std::ptr::{null, null_mut};
 
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::arithmetic::Multiply;
-use super::lines::Walk;
+use super::lines::{Run, Walk};
 use super::store::{Finish, of_columns, store};
 use super::tile::PORTABLE_ROWS;
 
@@ -17,6 +18,8 @@ use super::tile::PORTABLE_ROWS;
 pub(super) struct Strips<'a, A, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> {
     pub(super) arithmetic: PhantomData<A>,
     pub(super) strips: &'a AnyStrips<'a>,
+    /// The first row as the carried sums count them.
+    pub(super) first: usize,
     pub(super) count: usize,
     /// The left rows' and the result rows' positions; they are left behind the last strip.
     pub(super) left: &'a mut Walk,
@@ -29,19 +32,35 @@ pub(super) struct AnyStrips<'a> {
     /// The left matrix: rows at the positions of a walk, each in pieces of `run_length` elements that start at
     /// `runs` after it.
     pub(super) a: *const f32,
-    pub(super) runs: &'a [usize],
+    pub(super) runs: &'a [Run],
     pub(super) run_length: usize,
     /// The panel.
     pub(super) b: *const f32,
     /// Columns of the last vector.
     pub(super) last_columns: usize,
-    /// The result's element at row 0 and the panel's first column.
+    /// The result's element at row 0 and the panel's first column, whatever its type.
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
     pub(super) finish: Finish<'a>,
+    pub(super) carry: Carry,
     /// What is needed next: fetched [some lines](fetched_lines) per step of k, as many lines as there are.
     pub(super) next: *const f32,
     pub(super) next_lines: usize,
+}
+
+/// Sums that come from other products, and sums that are left to them. They lie in rows as wide as the panel's vectors, one
+/// after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carry {
+    /// What the sums start from besides the bias, where not null.
+    pub(super) initial: [*const f32; 2],
+    /// Where unfinished sums go instead of the result; null where they are finished.
+    pub(super) kept: *mut f32,
+}
+
+impl Carry {
+    /// No other products.
+    pub(super) const NONE: Carry = Carry { initial: [null(); 2], kept: null_mut() };
 }
 
 impl AnyStrips<'_> {
@@ -80,7 +99,8 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
         let all = self.strips;
         let steps = all.runs.len() * all.run_length;
         let mut fetched = 0;
-        for _ in 0..self.count {
+        for strip in 0..self.count {
+            let carried = (self.first + strip * ROWS) * VECTORS * S::LANES;
             let mut rows = [all.a; ROWS];
             for row in &mut rows {
                 *row = row.wrapping_add(self.left.step());
@@ -88,10 +108,17 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
             let stride = if fetched < all.next_lines { LINE } else { 0 };
             let next = all.next.wrapping_add(fetched * stride);
             fetched += steps * fetched_lines(VECTORS * S::LANES);
-            // SAFETY: the rows' runs and the panel are readable, by the promise of the caller.
-            let sums = unsafe { accumulate::<S, A, ROWS, VECTORS, CHAINS>(simd, all, rows, next, stride) };
-            // SAFETY: the result's rows are writable and the residual's readable, by the same promise.
-            unsafe { store(simd, all, sums, self.result) };
+            // SAFETY: the rows' runs, the panel and the initial sums are readable, by the promise of the caller.
+            let sums =
+                unsafe { accumulate::<S, A, ROWS, VECTORS, CHAINS>(simd, all, rows, carried, next, stride) };
+            // SAFETY: the result's or the kept rows are writable and the residual's readable, by the same promise.
+            unsafe {
+                if all.carry.kept.is_null() {
+                    store::<S, A, ROWS, VECTORS>(simd, all, sums, self.result);
+                } else {
+                    keep(simd, all.carry.kept.add(carried), sums);
+                }
+            }
         }
     }
 }
@@ -99,12 +126,13 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
 /// The sums of one tile.
 ///
 /// # Safety
-/// All of `all.runs` at all of `rows`, the panel and the bias are readable.
+/// All of `all.runs` at all of `rows`, the panel, the bias, and the initial sums from element `carried` on are readable.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize>(
     simd: S,
     all: &AnyStrips,
     rows: [*const f32; ROWS],
+    carried: usize,
     mut next: *const f32,
     next_stride: usize,
 ) -> [[S::F32; VECTORS]; ROWS] {
@@ -113,12 +141,19 @@ unsafe fn accumulate<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usi
         // SAFETY: forwarded.
         chains[0] = [unsafe { of_columns(simd, all.finish.bias, all.last_columns) }; ROWS];
     }
-    let mut b = all.b;
-    for &run in all.runs {
+    for initial in all.carry.initial {
+        if !initial.is_null() {
+            // SAFETY: forwarded.
+            unsafe { add_kept(simd, &mut chains[0], initial.add(carried)) };
+        }
+    }
+    for run in all.runs {
         let mut starts = rows;
         for start in &mut starts {
-            *start = start.wrapping_add(run);
+            *start = start.wrapping_add(run.left);
         }
+        // SAFETY: the panel has a row for each step.
+        let mut b = unsafe { all.b.add(run.right * VECTORS * S::LANES) };
         // Without chains the second loop does all, and the first one is not compiled.
         let rounds = if CHAINS > 1 { all.run_length / CHAINS } else { 0 };
         for round in 0..rounds {
@@ -186,5 +221,37 @@ unsafe fn step<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize>(
         for v in 0..VECTORS {
             sums[r][v] = A::add_product(simd, sums[r][v], a, columns[v]);
         }
+    }
+}
+
+/// Adds the sums that lie at `kept`.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+unsafe fn add_kept<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[S::F32; VECTORS]; ROWS],
+    kept: *const f32,
+) {
+    for (at, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+        // SAFETY: forwarded.
+        *sum = simd.add(*sum, unsafe { simd.load(kept.add(at * S::LANES)) });
+    }
+}
+
+/// Leaves the sums at `kept`.
+///
+/// # Safety
+/// Room for them is writable there.
+#[inline(always)]
+unsafe fn keep<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    kept: *mut f32,
+    sums: [[S::F32; VECTORS]; ROWS],
+) {
+    for (at, &sum) in sums.as_flattened().iter().enumerate() {
+        // SAFETY: forwarded.
+        unsafe { simd.store(kept.add(at * S::LANES), sum) };
     }
 }

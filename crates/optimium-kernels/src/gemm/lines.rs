@@ -16,6 +16,15 @@ pub(crate) struct Lines {
     pub(crate) line_stride: usize,
 }
 
+/// One of the pieces that a left row consists of, with the rows of the right matrix that it meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Where it starts, counted from the row's position.
+    pub(crate) left: usize,
+    /// The row of the right matrix that its first element meets.
+    pub(crate) right: usize,
+}
+
 /// A walk along [`Lines`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {

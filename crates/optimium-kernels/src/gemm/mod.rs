@@ -10,9 +10,11 @@
 //! | `choice` | which one a problem takes |
 //! | `layout`, `pack` | the packed form |
 //! | `run`, `dispatch`, `kernel`, `store` | the loops, from the outermost to the innermost |
+//! | `deferred` | activations of several strips |
 //! | `arithmetic` | what is multiplied |
 //! | `lines` | where the rows lie |
 //! | `bf16` | products with bfloat16 factors |
+//! | `strassen` | products with fewer multiplications |
 //! | `general` | the other number types |
 //!
 //! Convolutions use the same loops: their left rows are gathered from several places of an image.
@@ -20,6 +22,7 @@
 mod arithmetic;
 mod bf16;
 mod choice;
+mod deferred;
 mod dispatch;
 mod general;
 mod kernel;
@@ -28,16 +31,19 @@ mod lines;
 mod pack;
 pub(crate) mod run;
 mod store;
+mod strassen;
 mod tile;
 
 use optimium_simd::Level;
 
 pub use bf16::{PackedBf16, candidates_bf16, gemm_bf16, rounding_cost};
+pub(crate) use bf16::{as_pairs, gemm_pairs, round_rows};
 pub(crate) use choice::executes_in_halves;
 pub use choice::{Candidate, Problem, candidates, pick};
 pub use general::{Number, matmul_general};
 pub use layout::{Layout, PackedMatrix};
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Lines, Run};
+pub use strassen::{PackedStrassen, candidates_strassen, gemm_strassen};
 pub use tile::Tile;
 
 use crate::epilogue::Epilogue;
@@ -77,7 +83,7 @@ pub fn gemm(
         following: &[],
         a: a.as_ptr(),
         left: Lines::straight(a_stride),
-        runs: &[0],
+        runs: &[Run::default()],
         run_length: layout.k,
         row_len: layout.k,
         result: Lines::straight(1),

@@ -3,22 +3,24 @@
 use std::ops::Range;
 use std::ptr::null;
 
+use super::deferred::{self, ActivateRows};
 use super::dispatch::{self, Height};
-use super::kernel::{AnyStrips, LINE};
+use super::kernel::{AnyStrips, Carry, LINE};
 use super::layout::{Layout, Panel};
-use super::lines::Lines;
+use super::lines::{Lines, Run};
 use super::store::Finish;
 use super::tile::{Tile, strip};
-use crate::Part;
 use crate::epilogue::Epilogue;
+use crate::{Part, Real};
 
 /// A product whose left rows may lie anywhere: the common form of matrix products and convolutions.
 ///
 /// Elements are what the layout's [`Arithmetic`](super::arithmetic::Arithmetic) says, on both sides.
-/// Row `i` of the left matrix is the concatenation of `runs.len()` pieces of `run_length` elements, which start
-/// at `a[left(i) + run]`. Row `i` of the result is row `result(i)` of `c` and of the residual.
+/// Row `i` of the left matrix consists of `runs.len()` pieces of `run_length` elements, which start at
+/// `a[left(i) + run.left]`; what they leave out of the right matrix counts as zero. Row `i` of the result is row
+/// `result(i)` of `c` and of the residual.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a> {
+pub(crate) struct Product<'a, T = f32> {
     pub(crate) layout: &'a Layout,
     /// The packed right matrix.
     pub(crate) packed: &'a [f32],
@@ -26,16 +28,16 @@ pub(crate) struct Product<'a> {
     pub(crate) following: &'a [f32],
     pub(crate) a: *const f32,
     pub(crate) left: Lines,
-    pub(crate) runs: &'a [usize],
+    pub(crate) runs: &'a [Run],
     pub(crate) run_length: usize,
     /// Elements of the left matrix that a further row brings into the cache.
     pub(crate) row_len: usize,
     pub(crate) result: Lines,
-    pub(crate) c: *mut f32,
+    pub(crate) c: *mut T,
     pub(crate) c_stride: usize,
     /// The column of the result and of the epilogue where the layout's first one lies.
     pub(crate) column: usize,
-    pub(crate) epilogue: &'a Epilogue<'a>,
+    pub(crate) epilogue: &'a Epilogue<'a, T>,
     /// Whether there is one row in all, whatever the parts do: it may be summed in another order.
     pub(crate) single_row: bool,
 }
@@ -47,19 +49,15 @@ const BLOCK_ROWS: usize = 96;
 /// Products of so few rows are bound by reading the panels, once.
 const STREAMING_ROWS: usize = 4;
 
-impl Product<'_> {
+impl<T: Real> Product<'_, T> {
     /// Computes `rows` of the columns of `panels`.
     ///
     /// # Safety
     /// For all these rows, the left pieces are readable at `a`; the result's columns are writable at `c`, by
     /// this call alone; the epilogue is checked for them.
     pub(crate) unsafe fn run(&self, rows: Range<usize>, panels: Range<usize>) {
-        assert_eq!(
-            self.layout.k,
-            self.runs.len() * self.run_length,
-            "the runs make no row of {}",
-            self.layout
-        );
+        let end = self.runs.iter().map(|run| run.right).max().map_or(0, |right| right + self.run_length);
+        assert!(end <= self.layout.k, "the runs make no row of {}", self.layout);
         assert!(self.packed.len() >= self.layout.len(), "{} elements for {}", self.packed.len(), self.layout);
         assert!(self.layout.level.is_available(), "this machine lacks {}", self.layout.level);
         let block_rows = (BLOCK_BYTES / (size_of::<f32>() * self.row_len.max(1))).max(BLOCK_ROWS);
@@ -74,7 +72,7 @@ impl Product<'_> {
                     _ => self.following,
                 };
                 // SAFETY: forwarded for a part of the rows and panels.
-                unsafe { self.panel(rows.start + first, count, self.layout.panel(index), next) };
+                unsafe { self.panel(rows.start + first, count, self.layout.panel(index), next, Carry::NONE) };
             }
         }
     }
@@ -87,20 +85,31 @@ impl Product<'_> {
     /// Computes `count` rows from row `first` of one panel, while `next` is fetched.
     ///
     /// # Safety
-    /// As for [`run`](Product::run).
-    unsafe fn panel(&self, first: usize, count: usize, panel: Panel, next: &[f32]) {
+    /// As for [`run`](Product::run), and `carry` has `count` rows.
+    pub(super) unsafe fn panel(&self, first: usize, count: usize, panel: Panel, next: &[f32], carry: Carry) {
         let tile = Tile::of_vectors(self.layout.level, panel.vectors);
-        let mut strips = self.strips(panel, next);
+        let mut strips = AnyStrips { carry, ..self.strips(panel, next) };
+        let activation = deferred::take(&mut strips.finish, !carry.kept.is_null());
         // Balanced strips, of two heights at most.
         let strip_count = count.div_ceil(tile.rows);
         let (low, taller) = (count / strip_count, count % strip_count);
         let (mut left, mut result) = (self.left.walk(first), self.result.walk(first));
-        for (rows, count) in [(low + 1, taller), (low, strip_count - taller)] {
-            if count > 0 {
-                let height = Height { strips: &strips, rows, count, chained: self.single_row };
+        for (rows, count, first) in [(low + 1, taller, 0), (low, strip_count - taller, taller * (low + 1))] {
+            let at_once = activation.map_or(count, |_| deferred::strips_at_once(rows * panel.vectors));
+            let mut done = 0;
+            while done < count {
+                let (count, first) = (at_once.min(count - done), first + done * rows);
+                let stored = result;
+                let height = Height { strips: &strips, first, rows, count, chained: self.single_row };
                 // SAFETY: forwarded.
                 unsafe { dispatch::run(self.layout, panel.vectors, height, &mut left, &mut result) };
+                if let Some(activation) = activation {
+                    let (rows, columns) = (count * rows, panel.columns);
+                    let task = ActivateRows { activation, strips: &strips, result: stored, rows, columns };
+                    self.layout.level.run(task);
+                }
                 strips.advance_next(count, panel.vectors * self.layout.lanes());
+                done += count;
             }
         }
     }
@@ -111,10 +120,11 @@ impl Product<'_> {
         let residual = self.epilogue.residual;
         let finish = Finish {
             bias: self.epilogue.bias.map_or(null(), |bias| bias[column..].as_ptr()),
-            residual: residual.map_or(null(), |residual| residual.data.as_ptr().wrapping_add(column)),
+            residual: residual.map_or(null(), |residual| residual.data.as_ptr().wrapping_add(column).cast()),
             residual_stride: residual.map_or(0, |residual| residual.stride),
             residual_last: residual.is_some_and(|residual| residual.after_activation),
             activation: self.epilogue.of_tile(column),
+            rounded: T::ROUNDED,
         };
         let lanes = self.layout.lanes();
         AnyStrips {
@@ -123,9 +133,10 @@ impl Product<'_> {
             run_length: self.run_length,
             b: self.packed_panel(panel).as_ptr(),
             last_columns: panel.columns - (panel.vectors - 1) * lanes,
-            c: self.c.wrapping_add(column),
+            c: self.c.wrapping_add(column).cast(),
             c_stride: self.c_stride,
             finish,
+            carry: Carry::NONE,
             next: next.as_ptr(),
             next_lines: next.len() / LINE,
         }

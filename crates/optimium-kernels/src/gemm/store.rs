@@ -1,9 +1,12 @@
 //! What is done to the sums of a tile, and where they go.
 
+use half::bf16;
 use optimium_simd::Simd;
 
+use super::arithmetic::Multiply;
 use super::kernel::AnyStrips;
 use super::lines::Walk;
+use crate::Real;
 use crate::activation::{ActivateInPlace, Activation, apply, apply_prelu};
 use crate::epilogue::TileActivation;
 
@@ -18,6 +21,8 @@ pub(super) struct Finish<'a> {
     /// Whether it is added after the activation.
     pub(super) residual_last: bool,
     pub(super) activation: TileActivation<'a>,
+    /// Whether the result and the residual are bfloat16: their addresses are of such then.
+    pub(super) rounded: bool,
 }
 
 /// The values of a panel's columns, of which the last vector has `last_columns`.
@@ -46,30 +51,51 @@ pub(super) unsafe fn of_columns<S: Simd, const VECTORS: usize>(
 /// # Safety
 /// The result is writable and the residual readable at the next `ROWS` rows of `result`.
 #[inline(always)]
-pub(super) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(super) unsafe fn store<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     all: &AnyStrips,
-    mut sums: [[S::F32; VECTORS]; ROWS],
+    sums: [[S::F32; VECTORS]; ROWS],
     result: &mut Walk,
 ) {
-    let finish = &all.finish;
     let mut at = [0; ROWS];
     for row in &mut at {
         *row = result.step();
     }
+    // SAFETY: forwarded.
+    unsafe {
+        if A::ROUNDS && all.finish.rounded {
+            store_rows::<S, bf16, ROWS, VECTORS>(simd, all, sums, at);
+        } else {
+            store_rows::<S, f32, ROWS, VECTORS>(simd, all, sums, at);
+        }
+    }
+}
+
+/// Finishes the sums of the result's rows `at`, whose elements are `T`, and stores them.
+///
+/// # Safety
+/// They are writable, and readable of the residual.
+#[inline(always)]
+unsafe fn store_rows<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    all: &AnyStrips,
+    mut sums: [[S::F32; VECTORS]; ROWS],
+    at: [usize; ROWS],
+) {
+    let finish = &all.finish;
     let has_residual = !finish.residual.is_null();
     if has_residual && !finish.residual_last {
         // SAFETY: forwarded.
-        unsafe { add_residual(simd, all, &mut sums, at) };
+        unsafe { add_residual::<S, T, ROWS, VECTORS>(simd, all, &mut sums, at) };
     }
     // SAFETY: forwarded.
     unsafe { activate(simd, all, &mut sums) };
     if has_residual && finish.residual_last {
         // SAFETY: forwarded.
-        unsafe { add_residual(simd, all, &mut sums, at) };
+        unsafe { add_residual::<S, T, ROWS, VECTORS>(simd, all, &mut sums, at) };
     }
     // SAFETY: forwarded.
-    unsafe { write(simd, all, sums, at) };
+    unsafe { write::<S, T, ROWS, VECTORS>(simd, all, sums, at) };
 }
 
 /// Applies the activation.
@@ -134,22 +160,22 @@ unsafe fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// # Safety
 /// They are readable.
 #[inline(always)]
-unsafe fn add_residual<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn add_residual<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     all: &AnyStrips,
     sums: &mut [[S::F32; VECTORS]; ROWS],
     at: [usize; ROWS],
 ) {
-    let mask = simd.first(all.last_columns);
     let last = (VECTORS - 1) * S::LANES;
     for r in 0..ROWS {
-        // SAFETY: the caller promises that the row exists; the mask selects its columns of the last vector.
+        // SAFETY: the caller promises that the row exists; the last vector has so many columns.
         unsafe {
-            let row = all.finish.residual.add(at[r] * all.finish.residual_stride);
+            let row = all.finish.residual.cast::<T>().add(at[r] * all.finish.residual_stride);
             for (v, sum) in sums[r][..VECTORS - 1].iter_mut().enumerate() {
-                *sum = simd.add(*sum, simd.load(row.add(v * S::LANES)));
+                *sum = simd.add(*sum, T::load(simd, row.add(v * S::LANES)));
             }
-            sums[r][VECTORS - 1] = simd.add(sums[r][VECTORS - 1], simd.load_masked(row.add(last), mask));
+            let residual = T::load_first(simd, row.add(last), all.last_columns);
+            sums[r][VECTORS - 1] = simd.add(sums[r][VECTORS - 1], residual);
         }
     }
 }
@@ -159,28 +185,21 @@ unsafe fn add_residual<S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// # Safety
 /// They are writable.
 #[inline(always)]
-unsafe fn write<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn write<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     all: &AnyStrips,
     sums: [[S::F32; VECTORS]; ROWS],
     at: [usize; ROWS],
 ) {
     let last = (VECTORS - 1) * S::LANES;
-    let mask = simd.first(all.last_columns);
-    // Masked stores are slow on some processors that have AVX2 only.
-    let whole = all.last_columns == S::LANES;
     for r in 0..ROWS {
-        // SAFETY: the caller promises that the row exists; the mask selects its columns of the last vector.
+        // SAFETY: the caller promises that the row exists; the last vector has so many columns.
         unsafe {
-            let row = all.c.add(at[r] * all.c_stride);
+            let row = all.c.cast::<T>().add(at[r] * all.c_stride);
             for (v, &sum) in sums[r][..VECTORS - 1].iter().enumerate() {
-                simd.store(row.add(v * S::LANES), sum);
+                T::store(simd, row.add(v * S::LANES), sum);
             }
-            if whole {
-                simd.store(row.add(last), sums[r][VECTORS - 1]);
-            } else {
-                simd.store_masked(row.add(last), sums[r][VECTORS - 1], mask);
-            }
+            T::store_first(simd, row.add(last), sums[r][VECTORS - 1], all.last_columns);
         }
     }
 }

@@ -31,6 +31,16 @@ pub fn log1p<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     simd.select(inside, simd.add(y, lost), y)
 }
 
+/// `ln(1 + x)` of an `x` between 0 and 1, within 3 units.
+#[inline(always)]
+pub(crate) fn log1p_of_fraction<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    // From √2 - 1 on with an exponent of one.
+    let halved = simd.lt(simd.splat(std::f32::consts::SQRT_2 - 1.0), x);
+    let one = simd.splat(1.0);
+    let half = simd.mul(simd.sub(x, one), simd.splat(0.5));
+    log_of_mantissa(simd, simd.select(halved, one, simd.splat(0.0)), simd.select(halved, half, x))
+}
+
 /// `x = (1 + f)·2ᵉ` with `√½ <= 1 + f < √2`, for a positive finite `x`.
 #[inline(always)]
 fn decompose<S: Simd>(simd: S, x: S::F32) -> (S::F32, S::F32) {

@@ -2,6 +2,9 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
+use super::every::{STEPS, copy_every};
+use super::interleave::{Interleave, MOST_ROWS};
+
 /// Rows of the destination that one call of [`copy_plane`] should write, for rows of that many elements:
 /// a few cache lines of the source, or many where the rows are as short as pixels.
 pub(super) fn strip(across: usize) -> usize {
@@ -45,6 +48,8 @@ pub(super) unsafe fn copy_run(from: *const u8, to: *mut u8, bytes: usize) {
             8 => to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned()),
             12 => to.cast::<[u32; 3]>().write_unaligned(from.cast::<[u32; 3]>().read_unaligned()),
             16 => to.cast::<u128>().write_unaligned(from.cast::<u128>().read_unaligned()),
+            24 => to.cast::<[u64; 3]>().write_unaligned(from.cast::<[u64; 3]>().read_unaligned()),
+            32 => to.cast::<[u128; 2]>().write_unaligned(from.cast::<[u128; 2]>().read_unaligned()),
             _ => std::ptr::copy_nonoverlapping(from, to, bytes),
         }
     }
@@ -55,10 +60,13 @@ pub(super) unsafe fn copy_run(from: *const u8, to: *mut u8, bytes: usize) {
 /// # Safety
 /// All elements are in bounds, and `unit` is one for which [`is_unit`] holds.
 #[inline]
-pub(super) unsafe fn copy_line(unit: usize, from: *const u8, to: *mut u8, lanes: Lanes) {
+pub(super) unsafe fn copy_line(level: Level, unit: usize, from: *const u8, to: *mut u8, lanes: Lanes) {
     // SAFETY: by the caller's promise.
     unsafe {
         match unit {
+            4 if takes_every(from, to, lanes) => {
+                copy_every(level, lanes.source / 4, from, to, lanes.count);
+            }
             1 => line::<u8>(from, to, lanes),
             2 => line::<u16>(from, to, lanes),
             4 => line::<u32>(from, to, lanes),
@@ -109,12 +117,23 @@ pub(super) unsafe fn copy_plane(level: Level, unit: usize, from: *const u8, to: 
             4 if plane.along >= 4 && plane.across > 4 && in_words(from, to, plane) => {
                 level.run(TransposeWords { from, to, plane });
             }
-            4 if plane.destination == 4 * plane.across as isize && in_words(from, to, plane) => {
-                match plane.across {
-                    2 => level.run(InterleaveWords::<2> { from, to, plane }),
-                    3 => level.run(InterleaveWords::<3> { from, to, plane }),
-                    4 => level.run(InterleaveWords::<4> { from, to, plane }),
-                    _ => blocks::<u32>(from, to, plane),
+            4 if (2..=MOST_ROWS).contains(&plane.across)
+                && plane.destination == 4 * plane.across as isize
+                && in_words(from, to, plane) =>
+            {
+                let shape = Interleave {
+                    rows: plane.across,
+                    length: plane.along,
+                    row_step: plane.source,
+                    positions: 1,
+                    steps: [0, 0],
+                };
+                shape.run(level, from, to);
+            }
+            4 if takes_every(from, to, plane.row()) && plane.destination % 4 == 0 => {
+                for row in 0..plane.along {
+                    let to = to.offset(row as isize * plane.destination);
+                    copy_every(level, plane.source / 4, from.add(4 * row), to, plane.across);
                 }
             }
             4 => blocks::<u32>(from, to, plane),
@@ -122,6 +141,25 @@ pub(super) unsafe fn copy_plane(level: Level, unit: usize, from: *const u8, to: 
             _ => blocks::<u128>(from, to, plane),
         }
     }
+}
+
+impl Plane {
+    /// A row of the destination, of four-byte elements.
+    fn row(&self) -> Lanes {
+        Lanes { count: self.across, source: self.source, destination: 4 }
+    }
+}
+
+/// Whether four-byte elements are so few elements apart, and so many, that they are picked out of vectors.
+fn takes_every(from: *const u8, to: *const u8, lanes: Lanes) -> bool {
+    const FEWEST: usize = 16;
+    let step = lanes.source / 4;
+    lanes.count >= FEWEST
+        && lanes.destination == 4
+        && lanes.source % 4 == 0
+        && STEPS.contains(&step)
+        && from.addr().is_multiple_of(4)
+        && to.addr().is_multiple_of(4)
 }
 
 /// Whether addresses and steps are whole words, and the steps forward.
@@ -172,37 +210,6 @@ unsafe fn interleave<T: Copy, const N: usize>(from: *const u8, to: *mut u8, plan
                 from.offset(i as isize * plane.source).cast::<T>().add(row).read_unaligned()
             });
             to.offset(row as isize * plane.destination).cast::<[T; N]>().write_unaligned(values);
-        }
-    }
-}
-
-/// Four-byte elements of `N` long rows, taken in turn; made where all elements are in bounds. The loop is one that compilers
-/// vectorise by themselves.
-struct InterleaveWords<const N: usize> {
-    from: *const u8,
-    to: *mut u8,
-    plane: Plane,
-}
-
-impl<const N: usize> SimdTask for InterleaveWords<N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let rows = self.plane.along;
-        // SAFETY: whoever made the task promised that the whole plane is in bounds, aligned to words, and its destination
-        // contiguous.
-        let (sources, to): ([&[u32]; N], &mut [[u32; N]]) = unsafe {
-            let row = |i: usize| self.from.offset(i as isize * self.plane.source).cast();
-            (
-                std::array::from_fn(|i| std::slice::from_raw_parts(row(i), rows)),
-                std::slice::from_raw_parts_mut(self.to.cast(), rows),
-            )
-        };
-        for (row, to) in to.iter_mut().enumerate() {
-            for (to, source) in to.iter_mut().zip(&sources) {
-                *to = source[row];
-            }
         }
     }
 }

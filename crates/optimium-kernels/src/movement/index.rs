@@ -49,7 +49,7 @@ pub(super) fn has_size(length: usize, shape: &[usize], each: usize) -> bool {
 
 /// The position that `index` means on an axis of `size` elements; negative ones count from the end.
 #[inline(always)]
-pub(super) fn position<I: Index>(index: I, size: usize) -> Result<usize, IndexOutOfRange> {
+pub(crate) fn position<I: Index>(index: I, size: usize) -> Result<usize, IndexOutOfRange> {
     let index = index.wide();
     let wrapped = if index < 0 { index.wrapping_add(size as i64) } else { index };
     if (wrapped as u64) < size as u64 { Ok(wrapped as usize) } else { Err(IndexOutOfRange { index, size }) }

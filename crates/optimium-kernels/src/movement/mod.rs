@@ -18,9 +18,11 @@
 //! | positions | [`count_nonzero`], [`nonzero`] |
 
 mod copy_loops;
+mod every;
 mod gather;
 mod generate;
 mod index;
+mod interleave;
 mod nonzero;
 mod pad;
 mod scatter;
@@ -31,6 +33,7 @@ mod trilu;
 
 pub use gather::{gather, gather_elements, gather_nd};
 pub use generate::{RangeElement, eye_like, fill, one_hot, range};
+pub(crate) use index::position;
 pub use index::{Index, IndexOutOfRange};
 pub use nonzero::{count_nonzero, nonzero};
 pub use pad::{Pad, PadMode};

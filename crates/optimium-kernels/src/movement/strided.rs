@@ -3,6 +3,7 @@
 use optimium_simd::Level;
 
 use super::copy_loops::{self, Lanes, Plane};
+use super::interleave::{Interleave, MOST_ROWS};
 use crate::elementwise::Source;
 use crate::{Part, SharedSlice};
 
@@ -21,6 +22,9 @@ pub struct StridedCopy {
     element_size: usize,
     level: Level,
 }
+
+/// Bytes of the longest line that is made once and written everywhere.
+const LONGEST_FILL: usize = 64;
 
 /// One axis of a copy; steps in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -215,14 +219,29 @@ impl StridedCopy {
                         copy_loops::copy_run(from.offset(s), to.offset(d), bytes)
                     });
                 }
+                Inner::Line { unit, axis } if let Some(bytes) = self.filled(unit, axis) => {
+                    let mut line = [0u8; LONGEST_FILL];
+                    let lanes = Lanes { count: axis.count, source: 0, destination: unit as isize };
+                    copy_loops::copy_line(self.level, unit, from, line.as_mut_ptr(), lanes);
+                    self.each_position(part.range(outer), |_, d| {
+                        copy_loops::copy_run(line.as_ptr(), to.offset(d), bytes);
+                    });
+                }
                 Inner::Line { unit, axis } => {
                     let (rows, run) = share(part, outer, axis.count, 1024, 64);
                     let (from, to) = (axis.source_at(from, run.start), axis.destination_at(to, run.start));
                     let lanes =
                         Lanes { count: run.len(), source: axis.source, destination: axis.destination };
                     self.each_position(rows, |s, d| {
-                        copy_loops::copy_line(unit, from.offset(s), to.offset(d), lanes);
+                        copy_loops::copy_line(self.level, unit, from.offset(s), to.offset(d), lanes);
                     });
+                }
+                Inner::Plane { along, .. } if let Some(shape) = self.interleaved(from, to) => {
+                    let (rows, run) = share(part, outer, along.count, 256, 64);
+                    let [source, destination] = shape.steps.map(|step| step * rows.start as isize);
+                    let (from, to) = (along.source_at(from, run.start), along.destination_at(to, run.start));
+                    let shape = Interleave { length: run.len(), positions: rows.len(), ..shape };
+                    shape.run(self.level, from.wrapping_offset(source), to.wrapping_offset(destination));
                 }
                 Inner::Plane { unit, along, across } => {
                     // Strips of rows of the destination are shared out with the outer positions.
@@ -244,6 +263,35 @@ impl StridedCopy {
                 }
             }
         }
+    }
+
+    /// The bytes of a line, where all of the copy is one element in short lines.
+    fn filled(&self, unit: usize, axis: Axis) -> Option<usize> {
+        let one = self.axes.iter().chain([&axis]).all(|axis| axis.source == 0);
+        let bytes = unit * axis.count;
+        (one && axis.destination == unit as isize && bytes <= LONGEST_FILL).then_some(bytes)
+    }
+
+    /// The whole copy as rows that are interleaved, where that is what it is at these addresses.
+    fn interleaved(&self, from: *const u8, to: *mut u8) -> Option<Interleave> {
+        let Inner::Plane { unit: 4, along, across } = self.inner else { return None };
+        let [outer] = match self.axes[..] {
+            [] => [Axis { count: 1, source: 0, destination: 0 }],
+            [axis] => [axis],
+            _ => return None,
+        };
+        let steps = [outer.source, outer.destination, across.source];
+        let words = steps.iter().all(|step| step % 4 == 0)
+            && from.addr().is_multiple_of(4)
+            && to.addr().is_multiple_of(4);
+        let dense = along.destination == 4 * across.count as isize;
+        ((2..=MOST_ROWS).contains(&across.count) && dense && words).then_some(Interleave {
+            rows: across.count,
+            length: along.count,
+            row_step: across.source,
+            positions: outer.count,
+            steps: [outer.source, outer.destination],
+        })
     }
 
     /// Calls `copy` with the byte offsets in source and destination of each of those positions.
@@ -446,6 +494,11 @@ mod tests {
             (vec![3, 5, 6], vec![60, 12, 2], 1, vec![30, 6, 1], 0),
             (vec![2, 3, 2, 5], vec![0, 5, 0, 1], 0, vec![30, 10, 5, 1], 0),
             (vec![2, 3000], vec![0, 0], 0, vec![3000, 1], 0),
+            (vec![3, 6, 4], vec![0, 0, 0], 1, vec![60, 10, 1], 2),
+            (vec![9, 3], vec![0, 0], 0, vec![5, 1], 0),
+            (vec![3, 37], vec![80, 2], 1, vec![37, 1], 0),
+            (vec![3, 48], vec![150, 3], 2, vec![50, 1], 1),
+            (vec![2, 2, 65], vec![300, 1, 4], 3, vec![140, 70, 1], 0),
             (vec![3, 2], vec![2, 1], 0, vec![1, 3], 0),
             (vec![1, 1, 6], vec![99, 77, 1], 0, vec![1, 1, 1], 0),
         ];

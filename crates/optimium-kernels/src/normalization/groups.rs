@@ -1,10 +1,12 @@
 //! Normalization of groups of channels over all positions: group and instance normalization.
 
+use std::ops::Range;
+
 use optimium_simd::{Level, Simd, SimdTask};
 
 use super::rows::map_columns;
 use crate::elementwise::Source;
-use crate::reduce::fold::{Add, CentredSquare, Fold, Identity, Term, fold_columns, fold_row};
+use crate::reduce::fold::{Add, CentredSquare, Identity, Term, fold_columns, fold_row};
 use crate::{Part, SharedSlice};
 
 /// How groups of channels are normalized: `scale · (x - mean) / √(variance + ε) + bias`.
@@ -109,133 +111,187 @@ impl SimdTask for ChannelsLast<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if S::LANES.is_multiple_of(self.0.width) { self.0.in_lanes(simd) } else { self.0.one_by_one(simd) }
+        let task = self.0;
+        let together = (SPAN / task.width).max(1);
+        let spans = task.norm.groups.div_ceil(together);
+        for index in task.part.range(task.batch * spans) {
+            let first = index % spans * together;
+            let groups = first..task.norm.groups.min(first + together);
+            // SAFETY: the groups lie in both tensors and the parameters, and are this part's own.
+            unsafe { task.span(simd, index / spans, groups) }
+        }
     }
 }
+
+/// Channels whose groups are normalized together, as far as groups are not larger; at least [`VECTORS`] of any level.
+const SPAN: usize = 64;
+/// Vectors of channels that go down the positions side by side.
+const VECTORS: usize = 4;
+
+/// One value for each group of a span.
+type OfGroups = [f32; SPAN];
 
 impl GroupTask<'_, '_> {
-    /// Channels last, vectors of whole groups: a lane for each channel.
-    #[inline(always)]
-    fn in_lanes<S: Simd>(&self, simd: S) {
-        let blocks = self.channels.div_ceil(S::LANES);
-        let count = simd.splat((self.width * self.positions) as f32);
-        for block in self.part.range(self.batch * blocks) {
-            let first = block % blocks * S::LANES;
-            let lanes = simd.first(self.channels - first);
-            let start = block / blocks * self.positions * self.channels + first;
-            // SAFETY: the channels of the selected lanes lie in both tensors and the parameters, and
-            // are this part's own.
-            unsafe {
-                let (x, y) = (self.x.as_ptr().add(start), self.y.as_mut_ptr().add(start));
-                let mut sum = [simd.splat(0.0)];
-                fold_columns::<S, Add, 1>(
-                    simd,
-                    x,
-                    self.positions,
-                    self.channels,
-                    lanes,
-                    &mut sum,
-                    Identity,
-                    &[simd.splat(0.0)],
-                );
-                let mean = simd.div(sum_of_groups(simd, sum[0], self.width), count);
-                let mut squares = [simd.splat(0.0)];
-                fold_columns::<S, Add, 1>(
-                    simd,
-                    x,
-                    self.positions,
-                    self.channels,
-                    lanes,
-                    &mut squares,
-                    CentredSquare,
-                    &[mean],
-                );
-                let squares = sum_of_groups(simd, squares[0], self.width);
-                let variance = simd.add(simd.div(squares, count), simd.splat(self.norm.epsilon));
-                let scale = simd.load_masked(self.norm.scale.as_ptr().add(first), lanes);
-                let scale = simd.div(scale, simd.sqrt(variance));
-                let bias = simd.load_masked(self.norm.bias.as_ptr().add(first), lanes);
-                for position in 0..self.positions {
-                    let offset = position * self.channels;
-                    let v = simd.sub(simd.load_masked(x.add(offset), lanes), mean);
-                    simd.store_masked(y.add(offset), simd.fma(v, scale, bias), lanes);
-                }
-            }
-        }
-    }
-
-    /// Channels last, a group after the other.
-    #[inline(always)]
-    fn one_by_one<S: Simd>(&self, simd: S) {
-        for group in self.part.range(self.batch * self.norm.groups) {
-            let first = group % self.norm.groups * self.width;
-            let start = group / self.norm.groups * self.positions * self.channels + first;
-            // SAFETY: the group's channels lie in both tensors and the parameters, and are this part's
-            // own.
-            unsafe {
-                let (x, y) = (self.x.as_ptr().add(start), self.y.as_mut_ptr().add(start));
-                let sum = self.fold_group(simd, x, Identity, simd.splat(0.0));
-                let mean = simd.splat(sum / (self.width * self.positions) as f32);
-                let squares = self.fold_group(simd, x, CentredSquare, mean);
-                let factor = simd.splat(self.factor(squares));
-                let (scale, bias) = (self.norm.scale.as_ptr().add(first), self.norm.bias.as_ptr().add(first));
-                for position in 0..self.positions {
-                    let offset = position * self.channels;
-                    map_columns(simd, self.width, x.add(offset), y.add(offset), |x, i, lanes| {
-                        let scale = simd.mul(factor, simd.load_masked(scale.add(i), lanes));
-                        simd.fma(simd.sub(x, mean), scale, simd.load_masked(bias.add(i), lanes))
-                    });
-                }
-            }
-        }
-    }
-
-    /// The sum of the terms of the group's channels at all positions.
+    /// Channels last, neighbouring groups of one image.
     ///
     /// # Safety
-    /// They are readable.
+    /// They exist, and nobody else writes them.
     #[inline(always)]
-    unsafe fn fold_group<S: Simd>(&self, simd: S, x: *const f32, term: impl Term, shift: S::F32) -> f32 {
-        let zero = simd.splat(0.0);
-        let mut total = zero;
-        let mut channel = 0;
-        while channel < self.width {
-            let lanes = simd.first(self.width - channel);
-            let mut sum = [zero];
-            // SAFETY: the mask selects channels of the group.
-            unsafe {
-                let x = x.add(channel);
-                fold_columns::<S, Add, 1>(
-                    simd,
-                    x,
-                    self.positions,
-                    self.channels,
-                    lanes,
-                    &mut sum,
-                    term,
-                    &[shift],
-                );
+    unsafe fn span<S: Simd>(&self, simd: S, image: usize, groups: Range<usize>) {
+        let (first, channels) = (groups.start * self.width, groups.len() * self.width);
+        let start = image * self.positions * self.channels + first;
+        let count = (self.width * self.positions) as f32;
+        // SAFETY: the channels lie in both tensors and the parameters.
+        unsafe {
+            let (x, y) = (self.x.as_ptr().add(start), self.y.as_mut_ptr().add(start));
+            let mut means = self.totals(simd, x, channels, Identity, &[0.0; SPAN]);
+            means.iter_mut().for_each(|mean| *mean /= count);
+            let mut factors = self.totals(simd, x, channels, CentredSquare, &means);
+            factors.iter_mut().for_each(|squares| *squares = self.factor(*squares));
+            let mut channel = 0;
+            while channel < channels {
+                let rest = channels - channel;
+                let at = Columns { x: x.add(channel), y: y.add(channel), first: first + channel, rest };
+                let of_channels =
+                    [self.spread(&means, channel, S::LANES), self.spread(&factors, channel, S::LANES)];
+                channel += if rest > (VECTORS - 1) * S::LANES {
+                    self.normalize::<S, VECTORS>(simd, at, &of_channels)
+                } else {
+                    self.normalize::<S, 1>(simd, at, &of_channels)
+                };
             }
-            total = simd.add(total, simd.select(lanes, sum[0], zero));
-            channel += S::LANES;
         }
-        Add::lanes(simd, total)
+    }
+
+    /// For each group the sum of the terms of its channels at all positions.
+    ///
+    /// # Safety
+    /// The channels are readable.
+    #[inline(always)]
+    unsafe fn totals<S: Simd>(
+        &self,
+        simd: S,
+        x: *const f32,
+        channels: usize,
+        term: impl Term,
+        shifts: &OfGroups,
+    ) -> OfGroups {
+        let mut totals = [0.0; SPAN];
+        let mut channel = 0;
+        while channel < channels {
+            let rest = channels - channel;
+            let shifts = self.spread(shifts, channel, S::LANES);
+            // SAFETY: so many channels are left.
+            let (count, sums) = unsafe {
+                let x = x.add(channel);
+                if rest > (VECTORS - 1) * S::LANES {
+                    self.sums::<S, VECTORS>(simd, x, rest, term, &shifts)
+                } else {
+                    self.sums::<S, 1>(simd, x, rest, term, &shifts)
+                }
+            };
+            for (i, sum) in sums[..count].iter().enumerate() {
+                totals[(channel + i) / self.width] += sum;
+            }
+            channel += count;
+        }
+        totals
+    }
+
+    /// For the channels at `x`, of which `rest` are left, the sums over all positions, and how many channels those are.
+    ///
+    /// # Safety
+    /// They are readable, and fill all vectors but the last.
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        x: *const f32,
+        rest: usize,
+        term: impl Term,
+        shifts: &OfGroups,
+    ) -> (usize, OfGroups) {
+        let (mut sums, mut shift) = ([simd.splat(0.0); V], [simd.splat(0.0); V]);
+        let mut of_channels = [0.0; SPAN];
+        let last = simd.first(rest - (V - 1) * S::LANES);
+        // SAFETY: by the caller's promise; the arrays hold all vectors.
+        unsafe {
+            for (j, shift) in shift.iter_mut().enumerate() {
+                *shift = simd.load(shifts.as_ptr().add(j * S::LANES));
+            }
+            fold_columns::<S, Add, V>(simd, x, self.positions, self.channels, last, &mut sums, term, &shift);
+            for (j, &sum) in sums.iter().enumerate() {
+                simd.store(of_channels.as_mut_ptr().add(j * S::LANES), sum);
+            }
+        }
+        (rest.min(V * S::LANES), of_channels)
+    }
+
+    /// Each channel's value of those of its group, for the vectors from `channel` of the span on.
+    #[inline(always)]
+    fn spread(&self, of_groups: &OfGroups, channel: usize, lanes: usize) -> OfGroups {
+        let mut of_channels = [0.0; SPAN];
+        let (mut group, mut within) = (channel / self.width, channel % self.width);
+        for value in &mut of_channels[..VECTORS * lanes] {
+            // Lanes beyond the last channel hold anything.
+            *value = of_groups[group.min(SPAN - 1)];
+            within += 1;
+            if within == self.width {
+                (group, within) = (group + 1, 0);
+            }
+        }
+        of_channels
+    }
+
+    /// Normalizes `V` vectors of channels, given their means and factors, and returns how many channels those are.
+    ///
+    /// # Safety
+    /// They fill all vectors but the last, and nobody else writes them.
+    #[inline(always)]
+    unsafe fn normalize<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        at: Columns,
+        [means, factors]: &[OfGroups; 2],
+    ) -> usize {
+        let zero = simd.splat(0.0);
+        let (mut mean, mut scale, mut bias) = ([zero; V], [zero; V], [zero; V]);
+        let last = simd.first(at.rest - (V - 1) * S::LANES);
+        let whole = simd.first(S::LANES);
+        // SAFETY: by the caller's promise; masks end with the channels.
+        unsafe {
+            for j in 0..V {
+                let (i, mask) = (j * S::LANES, if j + 1 < V { whole } else { last });
+                mean[j] = simd.load(means.as_ptr().add(i));
+                let factor = simd.load(factors.as_ptr().add(i));
+                let parameter = |values: &[f32]| values.as_ptr().wrapping_add(at.first + i);
+                scale[j] = simd.mul(factor, simd.load_masked(parameter(self.norm.scale), mask));
+                bias[j] = simd.load_masked(parameter(self.norm.bias), mask);
+            }
+            for position in 0..self.positions {
+                let (x, y) = (at.x.add(position * self.channels), at.y.add(position * self.channels));
+                for j in 0..V - 1 {
+                    let v = simd.sub(simd.load(x.add(j * S::LANES)), mean[j]);
+                    simd.store(y.add(j * S::LANES), simd.fma(v, scale[j], bias[j]));
+                }
+                let (j, i) = (V - 1, (V - 1) * S::LANES);
+                let v = simd.sub(simd.load_masked(x.add(i), last), mean[j]);
+                simd.store_masked(y.add(i), simd.fma(v, scale[j], bias[j]), last);
+            }
+        }
+        at.rest.min(V * S::LANES)
     }
 }
 
-/// In each lane the sum over the lanes of its group, of which each has `width`.
-#[inline(always)]
-fn sum_of_groups<S: Simd>(simd: S, v: S::F32, width: usize) -> S::F32 {
-    const { assert!(S::LANES <= 16) };
-    let mut lanes = [0.0; 16];
-    // SAFETY: the array has at least LANES elements.
-    unsafe { simd.store(lanes.as_mut_ptr(), v) };
-    for group in lanes[..S::LANES].chunks_mut(width) {
-        let sum = group.iter().sum();
-        group.fill(sum);
-    }
-    // SAFETY: as above.
-    unsafe { simd.load(lanes.as_ptr()) }
+/// Channels from one on, down all positions.
+#[derive(Clone, Copy)]
+struct Columns {
+    x: *const f32,
+    y: *mut f32,
+    /// The first one, counted through all channels.
+    first: usize,
+    /// How many there are.
+    rest: usize,
 }
 
 #[cfg(test)]
@@ -256,6 +312,9 @@ mod tests {
             ([2, 64, 49], 32),
             ([2, 64, 20], 2),
             ([1, 60, 150], 3),
+            ([1, 150, 20], 15),
+            ([2, 200, 7], 2),
+            ([1, 96, 33], 96),
             ([1, 16, 1], 4),
             ([0, 4, 4], 2),
             ([2, 4, 0], 2),

@@ -56,130 +56,171 @@ impl SimdTask for Pool<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (g, wide) = (self.geometry, BLOCK * S::LANES);
+        let g = self.geometry;
         for row in self.part.range(g.batch * g.output[0]) {
             let mut first = 0;
-            // SAFETY: sizes were checked at entry; each output row belongs to one part; blocks of channels stay
-            // below their number, and masks end with them.
-            unsafe {
-                while first + wide <= g.channels {
-                    self.row::<S, BLOCK>(
-                        simd,
-                        row,
-                        first,
-                        #[inline(always)]
-                        |p| simd.load(p),
-                        #[inline(always)]
-                        |p, y| simd.store(p, y),
-                    );
-                    first += wide;
-                }
-                while first + S::LANES <= g.channels {
-                    self.row::<S, 1>(
-                        simd,
-                        row,
-                        first,
-                        #[inline(always)]
-                        |p| simd.load(p),
-                        #[inline(always)]
-                        |p, y| simd.store(p, y),
-                    );
-                    first += S::LANES;
-                }
-                if first < g.channels {
-                    let mask = simd.first(g.channels - first);
-                    self.row::<S, 1>(
-                        simd,
-                        row,
-                        first,
-                        #[inline(always)]
-                        |p| simd.load_masked(p, mask),
-                        #[inline(always)]
-                        |p, y| simd.store_masked(p, y, mask),
-                    );
-                }
+            while first < g.channels {
+                let rest = g.channels - first;
+                let vectors = if S::REGISTERS >= 32 { rest.div_ceil(S::LANES) } else { rest / S::LANES };
+                // SAFETY: sizes were checked at entry; each output row belongs to one part; the vectors hold channels from
+                // `first` on, and the masks of those that may be partial end with them.
+                first += unsafe {
+                    match (vectors, rest.is_multiple_of(S::LANES)) {
+                        (BLOCK.., _) if rest >= BLOCK * S::LANES => {
+                            self.row::<S, BLOCK, false>(simd, row, first)
+                        }
+                        // Masks are slow in the main loop on some processors that have AVX2 only.
+                        (1.., whole) if S::REGISTERS < 32 || (vectors == 1 && whole) => {
+                            self.row::<S, 1, false>(simd, row, first)
+                        }
+                        (2, _) => self.row::<S, 2, true>(simd, row, first),
+                        (3, _) => self.row::<S, 3, true>(simd, row, first),
+                        (4, _) => self.row::<S, 4, true>(simd, row, first),
+                        _ => self.row::<S, 1, true>(simd, row, first),
+                    }
+                };
             }
         }
     }
 }
 
+/// The channels from one on, as vectors.
+#[derive(Clone, Copy)]
+struct Channels<S: Simd> {
+    first: usize,
+    /// Those of the last vector that exist.
+    last: S::Mask,
+}
+
 impl Pool<'_> {
-    /// One row of outputs, `N` vectors of channels from `first`: the rows under it stay in the first cache.
+    /// One row of outputs, `N` vectors of channels from `first`, of which the last may be partial where `MASKED`: the rows under it
+    /// stay in the first cache. Returns how many channels those are.
     ///
     /// # Safety
-    /// The row is one of the outputs', and `load` and `store` keep to its pixels' channels.
+    /// The row is one of the outputs', and so many channels exist.
     #[inline(always)]
-    unsafe fn row<S: Simd, const N: usize>(
+    unsafe fn row<S: Simd, const N: usize, const MASKED: bool>(
         &self,
         simd: S,
         row: usize,
         first: usize,
-        load: impl Fn(*const f32) -> S::F32,
-        store: impl Fn(*mut f32, S::F32),
-    ) {
+    ) -> usize {
         let g = self.geometry;
         let [height, width] = g.output;
         let rows = g.axis(0).taps(row % height);
         let image = row / height * g.input[0] * g.input[1];
+        let count = (g.channels - first).min(N * S::LANES);
+        let channels = Channels::<S> { first, last: simd.first(count - (N - 1) * S::LANES) };
         for column in 0..width {
             let columns = g.axis(1).taps(column);
             // SAFETY: the taps lie in the image, and the output is one of the row's.
             unsafe {
                 let sums = match self.mean {
-                    None => self.window::<S, true, N>(simd, image, &rows, &columns, first, &load),
+                    None => self.window::<S, true, N, MASKED>(simd, image, &rows, &columns, channels),
                     Some(padded) => {
-                        let sums = self.window::<S, false, N>(simd, image, &rows, &columns, first, &load);
+                        let mut sums =
+                            self.window::<S, false, N, MASKED>(simd, image, &rows, &columns, channels);
                         let counts = if padded {
                             [rows.padded, columns.padded]
                         } else {
                             [rows.valid.len(), columns.valid.len()]
                         };
                         let count = simd.splat((counts[0] * counts[1]).max(1) as f32);
-                        sums.map(
-                            #[inline(always)]
-                            |sum| simd.div(sum, count),
-                        )
+                        for sum in &mut sums {
+                            *sum = simd.div(*sum, count);
+                        }
+                        sums
                     }
                 };
                 let y = self.y.as_mut_ptr().add((row * width + column) * g.output_stride + first);
                 for (k, sum) in sums.into_iter().enumerate() {
-                    store(y.wrapping_add(k * S::LANES), sum);
+                    let y = y.wrapping_add(k * S::LANES);
+                    if MASKED && k == N - 1 {
+                        simd.store_masked(y, sum, channels.last);
+                    } else {
+                        simd.store(y, sum);
+                    }
                 }
             }
         }
+        count
     }
 
     /// The maxima or sums of one window.
     ///
     /// # Safety
-    /// The taps lie in the image that starts at pixel `image`, and `load` keeps to the channels.
+    /// The taps lie in the image that starts at pixel `image`, and the channels exist.
     #[inline(always)]
-    unsafe fn window<S: Simd, const MAX: bool, const N: usize>(
+    unsafe fn window<S: Simd, const MAX: bool, const N: usize, const MASKED: bool>(
         &self,
         simd: S,
         image: usize,
         rows: &Taps,
         columns: &Taps,
-        first: usize,
-        load: &impl Fn(*const f32) -> S::F32,
+        channels: Channels<S>,
     ) -> [S::F32; N] {
         let g = self.geometry;
         let mut sums = [simd.splat(if MAX { f32::NEG_INFINITY } else { 0.0 }); N];
         let step = g.dilation[1] * g.input_stride;
-        let column = columns.position(columns.valid.start);
-        for i in rows.valid.clone() {
-            let pixel = (image + rows.position(i) * g.input[1]).wrapping_add(column);
-            // The address of a window without columns is not read.
-            let mut x = self.x.as_ptr().wrapping_add(pixel.wrapping_mul(g.input_stride)).wrapping_add(first);
-            for _ in columns.valid.clone() {
-                for (k, sum) in sums.iter_mut().enumerate() {
-                    let value = load(x.wrapping_add(k * S::LANES));
-                    *sum = if MAX { simd.max(*sum, value) } else { simd.add(*sum, value) };
+        let row_step = g.dilation[0] * g.input[1] * g.input_stride;
+        let pixel = (image + rows.position(rows.valid.start) * g.input[1])
+            .wrapping_add(columns.position(columns.valid.start));
+        // The address of a window without elements is not read.
+        let mut x =
+            self.x.as_ptr().wrapping_add(pixel.wrapping_mul(g.input_stride)).wrapping_add(channels.first);
+        // SAFETY: forwarded; the elements follow each other at those steps.
+        unsafe {
+            match (rows.valid.len(), columns.valid.len()) {
+                // Loops of known length have no branch to predict.
+                (2, 2) => {
+                    for _ in 0..2 {
+                        for j in 0..2 {
+                            let x = x.wrapping_add(j * step);
+                            take::<S, MAX, N, MASKED>(simd, &mut sums, x, channels.last);
+                        }
+                        x = x.wrapping_add(row_step);
+                    }
                 }
-                x = x.wrapping_add(step);
+                (3, 3) => {
+                    for _ in 0..3 {
+                        for j in 0..3 {
+                            let x = x.wrapping_add(j * step);
+                            take::<S, MAX, N, MASKED>(simd, &mut sums, x, channels.last);
+                        }
+                        x = x.wrapping_add(row_step);
+                    }
+                }
+                (height, width) => {
+                    for _ in 0..height {
+                        for j in 0..width {
+                            let x = x.wrapping_add(j * step);
+                            take::<S, MAX, N, MASKED>(simd, &mut sums, x, channels.last);
+                        }
+                        x = x.wrapping_add(row_step);
+                    }
+                }
             }
         }
         sums
+    }
+}
+
+/// Takes the vectors of one pixel into the maxima or sums.
+///
+/// # Safety
+/// `N` vectors are readable at `x`, the last of them where `last` says if `MASKED`.
+#[inline(always)]
+unsafe fn take<S: Simd, const MAX: bool, const N: usize, const MASKED: bool>(
+    simd: S,
+    sums: &mut [S::F32; N],
+    x: *const f32,
+    last: S::Mask,
+) {
+    for (k, sum) in sums.iter_mut().enumerate() {
+        let x = x.wrapping_add(k * S::LANES);
+        // SAFETY: forwarded.
+        let value = unsafe { if MASKED && k == N - 1 { simd.load_masked(x, last) } else { simd.load(x) } };
+        *sum = if MAX { simd.max(*sum, value) } else { simd.add(*sum, value) };
     }
 }
 

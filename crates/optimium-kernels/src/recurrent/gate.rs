@@ -1,6 +1,6 @@
 //! The functions of the gates.
 
-use optimium_simd::Simd;
+use optimium_simd::{Simd, SimdTask};
 
 use crate::activation::{self, Activation};
 use crate::math;
@@ -71,20 +71,73 @@ impl GateFunction {
             GateFunction::Softsign => simd.div(x, simd.add(simd.splat(1.0), simd.abs(x))),
         }
     }
+}
 
-    /// Applies the function to all elements, bounded by `clip` first.
+/// Which function of a cell is meant. A simple recurrent cell has the candidate's alone, a GRU all but the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Of the gates.
+    Gate,
+    /// Of what may become the new state.
+    Candidate,
+    /// Of the state of an LSTM's cell.
+    CellState,
+}
+
+/// The functions of a cell.
+pub(super) trait Functions: Copy {
+    /// The function of that role, after the bound that it may have.
+    fn apply<S: Simd>(self, simd: S, role: Role, x: S::F32) -> S::F32;
+}
+
+/// ONNX's default functions, without a bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DefaultFunctions;
+
+impl Functions for DefaultFunctions {
     #[inline(always)]
-    pub(super) fn apply_to<S: Simd>(self, simd: S, clip: Option<f32>, values: &mut [f32]) {
-        let bound = clip.unwrap_or(f32::INFINITY);
-        let (low, high) = (simd.splat(-bound), simd.splat(bound));
-        for chunk in values.chunks_mut(S::LANES) {
-            let mask = simd.first(chunk.len());
-            // SAFETY: only the elements of the chunk are touched.
-            unsafe {
-                let x = simd.load_masked(chunk.as_ptr(), mask);
-                let x = simd.min(high, simd.max(low, x));
-                simd.store_masked(chunk.as_mut_ptr(), self.apply(simd, x), mask);
-            }
-        }
+    fn apply<S: Simd>(self, simd: S, role: Role, x: S::F32) -> S::F32 {
+        if role == Role::Gate { math::sigmoid(simd, x) } else { math::tanh(simd, x) }
+    }
+}
+
+/// Any functions, in the order of the [roles](Role), the first two after a bound of the magnitude.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct GivenFunctions {
+    pub(super) functions: [GateFunction; 3],
+    pub(super) clip: Option<f32>,
+}
+
+impl Functions for GivenFunctions {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, role: Role, x: S::F32) -> S::F32 {
+        let bound = if role == Role::CellState { None } else { self.clip }.unwrap_or(f32::INFINITY);
+        let x = simd.min(simd.splat(bound), simd.max(simd.splat(-bound), x));
+        let mut values = [0.0; MAX_LANES];
+        // SAFETY: the array has at least as many elements as a vector.
+        unsafe { simd.store(values.as_mut_ptr(), x) };
+        simd.call(ApplyToVector { function: self.functions[role as usize], values: &mut values });
+        // SAFETY: as above.
+        unsafe { simd.load(values.as_ptr()) }
+    }
+}
+
+/// Lanes of the longest vectors.
+const MAX_LANES: usize = 16;
+
+/// Applies a function to one vector. The code of all functions is long, so that there should be one copy.
+struct ApplyToVector<'a> {
+    function: GateFunction,
+    values: &'a mut [f32; MAX_LANES],
+}
+
+impl SimdTask for ApplyToVector<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let p = self.values.as_mut_ptr();
+        // SAFETY: the array has at least as many elements as a vector.
+        unsafe { simd.store(p, self.function.apply(simd, simd.load(p))) };
     }
 }

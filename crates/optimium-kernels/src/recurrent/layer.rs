@@ -1,12 +1,15 @@
-//! A recurrent layer with packed weights, and its run over the steps.
+//! A recurrent layer with packed weights, and its rounds.
 
 use std::ops::Range;
+use std::ptr;
 
 use optimium_simd::Level;
 
-use super::gate::GateFunction;
+use super::gate::{DefaultFunctions, GivenFunctions};
 use super::parameters::{Cell, RecurrentParameters, RecurrentWeights};
-use super::step::{Stage, Step};
+use super::round::{Round, Row};
+use super::stage::Stage;
+use super::state::{StateMatrix, unit_vectors};
 use crate::epilogue::Epilogue;
 use crate::gemm::{PackedMatrix, Problem, gemm, pick};
 use crate::{Packing, Part, SharedSlice};
@@ -25,13 +28,13 @@ struct Direction {
     /// Of the inputs, all gates side by side.
     inputs: PackedMatrix,
     input_bias: Vec<f32>,
-    /// Of the state: the gates whose product is taken first, and for a GRU that resets before the product
-    /// the hidden gate.
-    state: Vec<PackedMatrix>,
-    /// Of the first state product, where the reset gate applies to it too.
+    /// Of the state, for each stage of a step.
+    state: Vec<StateMatrix>,
+    /// What is added to the state's product for a GRU's hidden gate, where the reset gate applies to it too.
     state_bias: Option<Vec<f32>>,
     peepholes: Option<Vec<f32>>,
-    functions: Vec<GateFunction>,
+    /// None where they are ONNX's, without a bound.
+    functions: Option<GivenFunctions>,
     reverse: bool,
 }
 
@@ -61,6 +64,24 @@ pub struct Outputs<'a> {
     pub y_c: Option<SharedSlice<'a, f32>>,
 }
 
+/// One run of a layer: its sizes and operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Steps of the sequence.
+    pub steps: usize,
+    /// Rows of the batch.
+    pub batch: usize,
+    /// What is read.
+    pub inputs: Inputs<'a>,
+    /// What is written.
+    pub outputs: Outputs<'a>,
+    /// [`Recurrent::scratch_len`] elements that all parts share, and keep from round to round.
+    pub scratch: SharedSlice<'a, f32>,
+}
+
+/// Scratch areas begin at multiples of this: a cache line.
+const LINE: usize = 16;
+
 impl Recurrent {
     /// Packs the weights for `level`, where `packing` says.
     ///
@@ -87,43 +108,39 @@ impl Recurrent {
         Recurrent { parameters: parameters.clone(), level, directions }
     }
 
-    /// Elements of scratch memory that each part needs.
+    /// Elements of scratch memory of a run.
     pub fn scratch_len(&self, steps: usize, batch: usize) -> usize {
         let RecurrentParameters { cell, hidden_size, .. } = self.parameters;
-        let gates = cell.gates() * hidden_size;
-        // Two rows at least, as `Rows::product_rows` says.
-        (steps * batch).max(2) * gates + batch.max(2) * (gates + 2 * hidden_size)
+        let states = (batch * hidden_size).next_multiple_of(LINE);
+        let projection = (steps * batch * cell.gates() * hidden_size).next_multiple_of(LINE);
+        self.directions.len() * (projection + States::COUNT * states)
     }
 
-    /// Runs the layer over `steps` steps of `batch` rows.
+    /// Rounds of a run: one for the inputs, one or two for each step.
+    pub fn rounds(&self, steps: usize) -> usize {
+        1 + steps * self.stages().len()
+    }
+
+    /// Does this part of round `round` of a run. All parts must have done a round before any of them begins the next.
     ///
     /// # Panics
     /// Where a slice has another length than the shapes say.
-    pub fn run(
-        &self,
-        steps: usize,
-        batch: usize,
-        inputs: &Inputs<'_>,
-        outputs: &Outputs<'_>,
-        scratch: &mut [f32],
-        part: Part,
-    ) {
-        self.check(steps, batch, inputs, outputs);
-        assert!(scratch.len() >= self.scratch_len(steps, batch), "{} elements of scratch", scratch.len());
-        let share = part.range(self.directions.len() * batch);
-        for (index, direction) in self.directions.iter().enumerate() {
-            let start = share.start.max(index * batch);
-            let end = share.end.min((index + 1) * batch);
-            if start < end && self.parameters.hidden_size > 0 {
-                let rows = start - index * batch..end - index * batch;
-                let call = Call { layer: self, index, direction, steps, batch, rows, inputs, outputs };
-                call.run(scratch);
-            }
+    pub fn run(&self, run: &Run<'_>, round: usize, part: Part) {
+        self.check(run);
+        if self.parameters.hidden_size == 0 || run.batch == 0 {
+            return;
+        }
+        if round == 0 {
+            self.begin(run, part);
+        } else {
+            let stages = self.stages().len();
+            self.step(run, (round - 1) / stages, (round - 1) % stages, part);
         }
     }
 
-    fn check(&self, steps: usize, batch: usize, inputs: &Inputs<'_>, outputs: &Outputs<'_>) {
+    fn check(&self, run: &Run<'_>) {
         let RecurrentParameters { input_size, hidden_size, .. } = self.parameters;
+        let Run { steps, batch, inputs, outputs, scratch } = run;
         let states = self.directions.len() * batch * hidden_size;
         let fits = |length: Option<usize>, needed: usize| length.is_none_or(|length| length == needed);
         assert!(
@@ -131,7 +148,7 @@ impl Recurrent {
             "{} inputs for {steps} × {batch}",
             inputs.x.len()
         );
-        assert!(fits(inputs.sequence_lens.map(<[i32]>::len), batch), "sequence lengths for {batch} rows");
+        assert!(fits(inputs.sequence_lens.map(<[i32]>::len), *batch), "sequence lengths for {batch} rows");
         let given = [inputs.initial_h.map(<[f32]>::len), inputs.initial_c.map(<[f32]>::len)];
         let wanted = [outputs.y_h.map(SharedSlice::len), outputs.y_c.map(SharedSlice::len)];
         assert!(
@@ -142,6 +159,190 @@ impl Recurrent {
             fits(outputs.y.map(SharedSlice::len), steps * states),
             "outputs of {steps} × {states} elements"
         );
+        assert!(scratch.len() >= self.scratch_len(*steps, *batch), "{} elements of scratch", scratch.len());
+    }
+
+    /// What a step does, one after the other; all parts meet in between.
+    fn stages(&self) -> &'static [Stage] {
+        match self.parameters.cell {
+            Cell::Rnn => &[Stage::Rnn],
+            Cell::Gru { linear_before_reset: true } => &[Stage::GruLinear],
+            Cell::Gru { linear_before_reset: false } => &[Stage::GruReset, Stage::GruUpdate],
+            Cell::Lstm { input_forget: false } => &[Stage::Lstm { input_forget: false }],
+            Cell::Lstm { input_forget: true } => &[Stage::Lstm { input_forget: true }],
+        }
+    }
+
+    /// The products with the inputs of all steps, and the initial states.
+    fn begin(&self, run: &Run<'_>, part: Part) {
+        let size = self.parameters.input_size;
+        for (index, direction) in self.directions.iter().enumerate() {
+            let (projection, _) = self.areas(run, index);
+            let epilogue = Epilogue { bias: Some(&direction.input_bias), ..Epilogue::default() };
+            let PackedMatrix { layout, data } = &direction.inputs;
+            let (rows, x, columns) = (run.steps * run.batch, run.inputs.x, direction.input_bias.len());
+            gemm(self.level, rows, x, size, layout, data, &epilogue, projection, columns, part);
+        }
+        for state in part.range(self.directions.len() * run.batch) {
+            let (index, row) = (state / run.batch, state % run.batch);
+            let states = self.areas(run, index).1;
+            for (initial, to) in
+                [(run.inputs.initial_h, states.h(0)), (run.inputs.initial_c, states.carried())]
+            {
+                let hidden = self.parameters.hidden_size;
+                // SAFETY: every row of every direction has its own part.
+                let to = unsafe { to.slice(row * hidden..(row + 1) * hidden) };
+                match initial {
+                    Some(initial) => {
+                        to.copy_from_slice(&initial[self.state_offset(run, index, row)..][..hidden])
+                    }
+                    None => to.fill(0.0),
+                }
+            }
+            if run.steps == 0 {
+                self.end(run, index, row..row + 1, 0..self.parameters.hidden_size);
+            }
+        }
+    }
+
+    /// A stage of a step, for this part's units.
+    fn step(&self, run: &Run<'_>, step: usize, stage: usize, part: Part) {
+        let RecurrentParameters { hidden_size: hidden, .. } = self.parameters;
+        for (index, direction) in self.directions.iter().enumerate() {
+            let matrix = &direction.state[stage];
+            let share = part.range(self.directions.len() * matrix.panels());
+            let start = share.start.max(index * matrix.panels()) - index * matrix.panels();
+            let end = share.end.min((index + 1) * matrix.panels()).saturating_sub(index * matrix.panels());
+            if start >= end {
+                continue;
+            }
+            self.panels(run, step, stage, index, start..end);
+            if step + 1 == run.steps && stage + 1 == direction.state.len() {
+                let units = start * matrix.panel_units()..(end * matrix.panel_units()).min(hidden);
+                self.end(run, index, 0..run.batch, units);
+            }
+        }
+    }
+
+    /// A stage of a step of one direction, for the units of some panels.
+    fn panels(&self, run: &Run<'_>, step: usize, stage: usize, index: usize, panels: Range<usize>) {
+        let direction = &self.directions[index];
+        let (projection, states) = self.areas(run, index);
+        let kind = self.stages()[stage];
+        let (old, next) = (states.h(step % 2).as_mut_ptr(), states.h((step + 1) % 2).as_mut_ptr());
+        let reset = states.reset().as_mut_ptr();
+        let pointer =
+            |values: &Option<Vec<f32>>| values.as_ref().map_or(ptr::null(), |values| values.as_ptr());
+        let row = |row: usize| self.row(run, index, step, row, projection.as_mut_ptr());
+        let round = Round {
+            stage: kind,
+            functions: DefaultFunctions,
+            matrix: &direction.state[stage],
+            panels,
+            backwards: step % 2 == 1,
+            batch: run.batch,
+            row: &row,
+            factors: if kind == Stage::GruUpdate { reset } else { old },
+            old,
+            new: if kind == Stage::GruReset { reset } else { next },
+            carried: states.carried().as_mut_ptr(),
+            state_bias: pointer(&direction.state_bias),
+            peepholes: pointer(&direction.peepholes),
+        };
+        match direction.functions {
+            None => self.level.run(round),
+            Some(functions) => self.level.run(round.with(functions)),
+        }
+    }
+
+    /// Where a row of the batch is in a step of direction `index`.
+    fn row(&self, run: &Run<'_>, index: usize, step: usize, row: usize, projection: *const f32) -> Row {
+        let RecurrentParameters { cell, hidden_size: hidden, batch_first, .. } = self.parameters;
+        let lengths = run.inputs.sequence_lens;
+        let length = lengths.map_or(run.steps, |lengths| (lengths[row].max(0) as usize).min(run.steps));
+        let running = step < length;
+        let t = if running && self.directions[index].reverse { length - 1 - step } else { step };
+        let (position, y) = if batch_first {
+            let position = row * run.steps + t;
+            (position, position * self.directions.len() + index)
+        } else {
+            (t * run.batch + row, (t * self.directions.len() + index) * run.batch + row)
+        };
+        let projection = projection.wrapping_add(position * cell.gates() * hidden);
+        Row {
+            projection: if running { projection } else { ptr::null() },
+            y: run.outputs.y.map_or(ptr::null_mut(), |all| all.as_mut_ptr().wrapping_add(y * hidden)),
+        }
+    }
+
+    /// Hands out the last states.
+    fn end(&self, run: &Run<'_>, index: usize, rows: Range<usize>, units: Range<usize>) {
+        let (_, states) = self.areas(run, index);
+        for row in rows {
+            let from = row * self.parameters.hidden_size;
+            let to = self.state_offset(run, index, row);
+            for (output, state) in
+                [(run.outputs.y_h, states.h(run.steps % 2)), (run.outputs.y_c, states.carried())]
+            {
+                if let Some(output) = output {
+                    // SAFETY: every unit of every row and direction has its own part, which has computed it.
+                    let (output, state) = unsafe {
+                        (
+                            output.slice(to + units.start..to + units.end),
+                            state.slice(from + units.start..from + units.end),
+                        )
+                    };
+                    output.copy_from_slice(state);
+                }
+            }
+        }
+    }
+
+    /// Where the states of a row of the batch begin.
+    fn state_offset(&self, run: &Run<'_>, index: usize, row: usize) -> usize {
+        let directions = self.directions.len();
+        let index =
+            if self.parameters.batch_first { row * directions + index } else { index * run.batch + row };
+        index * self.parameters.hidden_size
+    }
+
+    /// The scratch memory of direction `index`: the products with the inputs, and the states.
+    fn areas<'a>(&self, run: &Run<'a>, index: usize) -> (SharedSlice<'a, f32>, States<'a>) {
+        let each = self.scratch_len(run.steps, run.batch) / self.directions.len();
+        let length = (run.batch * self.parameters.hidden_size).next_multiple_of(LINE);
+        let states = (index + 1) * each - States::COUNT * length;
+        let projection = run.scratch.narrow(index * each..states);
+        (projection, States { all: run.scratch.narrow(states..(index + 1) * each), length })
+    }
+}
+
+/// The states of a direction, batch × hidden size each.
+#[derive(Clone, Copy)]
+struct States<'a> {
+    all: SharedSlice<'a, f32>,
+    length: usize,
+}
+
+impl<'a> States<'a> {
+    const COUNT: usize = 4;
+
+    fn area(self, index: usize) -> SharedSlice<'a, f32> {
+        self.all.narrow(index * self.length..(index + 1) * self.length)
+    }
+
+    /// The state before the steps of that parity: others may read it while the next one is written.
+    fn h(self, parity: usize) -> SharedSlice<'a, f32> {
+        self.area(parity)
+    }
+
+    /// The state of the cell of an LSTM, or the update gate of a GRU from one stage to the next.
+    fn carried(self) -> SharedSlice<'a, f32> {
+        self.area(2)
+    }
+
+    /// The reset state of a GRU.
+    fn reset(self) -> SharedSlice<'a, f32> {
+        self.area(3)
     }
 }
 
@@ -157,10 +358,8 @@ impl Direction {
         let columns = cell.gates() * hidden;
         let w = &weights.w[index * columns * input_size..][..columns * input_size];
         let r = &weights.r[index * columns * hidden..][..columns * hidden];
-        let pack = |m: usize, k: usize, rows: Range<usize>, data: &[f32]| {
-            let layout = pick(level, &Problem { m, n: rows.len(), k });
-            PackedMatrix::new(layout, &data[rows.start * k..rows.end * k], 1, k, packing)
-        };
+        let layout = pick(level, &Problem { m: 64, n: columns, k: input_size });
+        let inputs = PackedMatrix::new(layout, w, 1, input_size, packing);
         let (w_bias, r_bias) = match weights.b {
             Some(b) => b[index * 2 * columns..][..2 * columns].split_at(columns),
             None => (&[][..], &[][..]),
@@ -169,234 +368,58 @@ impl Direction {
         for (sum, (w, r)) in input_bias.iter_mut().zip(w_bias.iter().zip(r_bias)) {
             *sum = w + r;
         }
-        let (mut state_bias, mut state) = (None, vec![]);
-        match cell {
-            Cell::Gru { linear_before_reset: true } if weights.b.is_some() => {
-                let mut bias = vec![0.0; columns];
-                bias[2 * hidden..].copy_from_slice(&r_bias[2 * hidden..]);
-                input_bias[2 * hidden..].copy_from_slice(&w_bias[2 * hidden..]);
-                state_bias = Some(bias);
-            }
-            _ => {}
+        let mut state_bias = None;
+        if cell == (Cell::Gru { linear_before_reset: true }) && weights.b.is_some() {
+            input_bias[2 * hidden..].copy_from_slice(&w_bias[2 * hidden..]);
+            state_bias = Some(r_bias[2 * hidden..].to_vec());
         }
-        if cell == (Cell::Gru { linear_before_reset: false }) {
-            state.push(pack(1, hidden, 0..2 * hidden, r));
-            state.push(pack(1, hidden, 2 * hidden..columns, r));
-        } else {
-            state.push(pack(1, hidden, 0..columns, r));
-        }
-        let per_direction = cell.default_functions().len();
-        let functions = match parameters.functions.as_slice() {
-            [] => cell.default_functions().to_vec(),
-            functions => functions[index * per_direction..][..per_direction].to_vec(),
+        // Where the gates of each stage end.
+        let ends: &[usize] = match cell {
+            Cell::Gru { linear_before_reset: false } => &[2, 3],
+            _ => &[cell.gates()],
         };
+        let wide = unit_vectors(level, cell.gates(), hidden);
+        let starts = [0].iter().chain(ends);
+        let state = starts
+            .zip(ends)
+            .map(|(&start, &end)| StateMatrix::new(level, r, hidden, start..end, wide, packing))
+            .collect();
         Direction {
-            inputs: pack(64, input_size, 0..columns, w),
+            inputs,
             input_bias,
             state,
             state_bias,
             peepholes: weights.p.map(|p| p[index * 3 * hidden..][..3 * hidden].to_vec()),
-            functions,
+            functions: given_functions(parameters, index),
             reverse: parameters.directions.is_reverse(index),
         }
     }
 }
 
-/// The run of one direction over some rows of the batch.
-struct Call<'a> {
-    layer: &'a Recurrent,
-    /// Which direction.
-    index: usize,
-    direction: &'a Direction,
-    steps: usize,
-    batch: usize,
-    rows: Range<usize>,
-    inputs: &'a Inputs<'a>,
-    outputs: &'a Outputs<'a>,
-}
-
-/// The scratch memory of a call; each with a row a row of the batch.
-struct Memory<'a> {
-    /// Rows × steps × gates.
-    projection: &'a mut [f32],
-    gates: &'a mut [f32],
-    h: &'a mut [f32],
-    c: &'a mut [f32],
-}
-
-impl Call<'_> {
-    fn run(&self, scratch: &mut [f32]) {
-        let hidden = self.hidden();
-        let columns = self.layer.parameters.cell.gates() * hidden;
-        let product_rows = self.product_rows();
-        let (projection, rest) = scratch.split_at_mut((self.rows.len() * self.steps).max(2) * columns);
-        let (gates, rest) = rest.split_at_mut(product_rows * columns);
-        let (h, rest) = rest.split_at_mut(product_rows * hidden);
-        let mut memory = Memory { projection, gates, h, c: &mut rest[..product_rows * hidden] };
-        self.start(&mut memory);
-        self.project(memory.projection);
-        for step in 0..self.steps {
-            self.step(&mut memory, step);
-        }
-        for (i, row) in self.rows.clone().enumerate() {
-            for (output, state) in [(self.outputs.y_h, &memory.h), (self.outputs.y_c, &memory.c)] {
-                if let Some(output) = output {
-                    let start = self.state_offset(row);
-                    // SAFETY: every row of every direction has its own part.
-                    unsafe { output.slice(start..start + hidden) }
-                        .copy_from_slice(&state[i * hidden..][..hidden]);
-                }
-            }
-        }
+/// The functions of a direction; `None` where they are the default ones without a bound.
+fn given_functions(parameters: &RecurrentParameters, index: usize) -> Option<GivenFunctions> {
+    let defaults = parameters.cell.default_functions();
+    let functions = match parameters.functions.as_slice() {
+        [] => defaults,
+        functions => &functions[index * defaults.len()..][..defaults.len()],
+    };
+    if functions == defaults && parameters.clip.is_none() {
+        return None;
     }
-
-    fn hidden(&self) -> usize {
-        self.layer.parameters.hidden_size
-    }
-
-    /// Rows of the products with the state. A product of one row may be summed in another order than that
-    /// of more, so a single row of a larger batch gets a companion: the result must not depend on the parts.
-    fn product_rows(&self) -> usize {
-        if self.batch > 1 { self.rows.len().max(2) } else { 1 }
-    }
-
-    /// Where the states of a row of the batch begin.
-    fn state_offset(&self, row: usize) -> usize {
-        let directions = self.layer.directions.len();
-        let index = if self.layer.parameters.batch_first {
-            row * directions + self.index
-        } else {
-            self.index * self.batch + row
-        };
-        index * self.hidden()
-    }
-
-    /// The initial states.
-    fn start(&self, memory: &mut Memory<'_>) {
-        let hidden = self.hidden();
-        for (initial, state) in
-            [(self.inputs.initial_h, &mut *memory.h), (self.inputs.initial_c, &mut *memory.c)]
-        {
-            state.fill(0.0);
-            if let Some(initial) = initial {
-                for (i, row) in self.rows.clone().enumerate() {
-                    state[i * hidden..][..hidden]
-                        .copy_from_slice(&initial[self.state_offset(row)..][..hidden]);
-                }
-            }
-        }
-    }
-
-    /// The products with the inputs of all steps.
-    fn project(&self, projection: &mut [f32]) {
-        let size = self.layer.parameters.input_size;
-        let columns = self.direction.input_bias.len();
-        let batch_first = self.layer.parameters.batch_first;
-        let epilogue = Epilogue { bias: Some(&self.direction.input_bias), ..Epilogue::default() };
-        let PackedMatrix { layout, data } = &self.direction.inputs;
-        let product = |x: usize, stride: usize, rows: usize, out: &mut [f32]| {
-            let c = SharedSlice::new(out);
-            let x = &self.inputs.x[x..];
-            gemm(self.layer.level, rows, x, stride, layout, data, &epilogue, c, columns, Part::WHOLE);
-        };
-        if self.steps == 0 {
-            return;
-        }
-        if self.steps == 1 {
-            // With a stride of 0 the companion is the row itself.
-            let stride = if self.rows.len() == 1 { 0 } else { size };
-            product(self.rows.start * size, stride, self.product_rows(), projection);
-            return;
-        }
-        for (i, row) in self.rows.clone().enumerate() {
-            let (first, stride) =
-                if batch_first { (row * self.steps, size) } else { (row, self.batch * size) };
-            let out = &mut projection[i * self.steps * columns..][..self.steps * columns];
-            product(first * size, stride, self.steps, out);
-        }
-    }
-
-    /// Steps of a row of the batch.
-    fn length(&self, row: usize) -> usize {
-        self.inputs.sequence_lens.map_or(self.steps, |lengths| (lengths[row].max(0) as usize).min(self.steps))
-    }
-
-    /// One step of all rows.
-    fn step(&self, memory: &mut Memory<'_>, step: usize) {
-        match self.layer.parameters.cell {
-            Cell::Rnn => self.product_and_stage(memory, step, 0, Stage::Rnn),
-            Cell::Lstm { input_forget } => {
-                self.product_and_stage(memory, step, 0, Stage::Lstm { input_forget })
-            }
-            Cell::Gru { linear_before_reset: true } => {
-                self.product_and_stage(memory, step, 0, Stage::GruLinear)
-            }
-            Cell::Gru { linear_before_reset: false } => {
-                self.product_and_stage(memory, step, 0, Stage::GruReset);
-                self.product_and_stage(memory, step, 1, Stage::GruUpdate);
-            }
-        }
-        self.store(memory.h, step);
-    }
-
-    /// A product with the state (or the reset state), and what follows it in each row.
-    fn product_and_stage(&self, memory: &mut Memory<'_>, step: usize, matrix: usize, stage: Stage) {
-        let hidden = self.hidden();
-        let columns = self.direction.input_bias.len();
-        let PackedMatrix { layout, data } = &self.direction.state[matrix];
-        let bias = self.direction.state_bias.as_deref().filter(|_| matrix == 0);
-        let epilogue = Epilogue { bias, ..Epilogue::default() };
-        let state: &[f32] = if matrix == 0 { memory.h } else { memory.c };
-        let out = SharedSlice::new(&mut memory.gates[matrix * 2 * hidden..]);
-        let level = self.layer.level;
-        gemm(level, self.product_rows(), state, hidden, layout, data, &epilogue, out, columns, Part::WHOLE);
-        for (i, row) in self.rows.clone().enumerate() {
-            let length = self.length(row);
-            if step >= length {
-                continue;
-            }
-            let t = if self.direction.reverse { length - 1 - step } else { step };
-            level.run(Step {
-                stage,
-                functions: &self.direction.functions,
-                clip: self.layer.parameters.clip,
-                projection: &memory.projection[(i * self.steps + t) * columns..][..columns],
-                gates: &mut memory.gates[i * columns..][..columns],
-                h: &mut memory.h[i * hidden..][..hidden],
-                c: &mut memory.c[i * hidden..][..hidden],
-                peepholes: self.direction.peepholes.as_deref(),
-            });
-        }
-    }
-
-    /// The states after a step, or zeros for rows that have ended.
-    fn store(&self, h: &[f32], step: usize) {
-        let Some(y) = self.outputs.y else { return };
-        let (hidden, directions) = (self.hidden(), self.layer.directions.len());
-        for (i, row) in self.rows.clone().enumerate() {
-            let length = self.length(row);
-            let running = step < length;
-            let t = if running && self.direction.reverse { length - 1 - step } else { step };
-            let index = if self.layer.parameters.batch_first {
-                (row * self.steps + t) * directions + self.index
-            } else {
-                (t * directions + self.index) * self.batch + row
-            };
-            // SAFETY: every row of every direction has its own part.
-            let y = unsafe { y.slice(index * hidden..(index + 1) * hidden) };
-            if running {
-                y.copy_from_slice(&h[i * hidden..][..hidden]);
-            } else {
-                y.fill(0.0);
-            }
-        }
-    }
+    let functions = match *functions {
+        [candidate] => [candidate; 3],
+        [gate, candidate] => [gate, candidate, candidate],
+        [gate, candidate, cell, ..] => [gate, candidate, cell],
+        [] => unreachable!("every cell has functions"),
+    };
+    Some(GivenFunctions { functions, clip: parameters.clip })
 }
 
 #[cfg(test)]
 mod tests {
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
+    use super::super::gate::GateFunction;
     use super::super::parameters::Directions;
     use super::*;
 
@@ -553,8 +576,15 @@ mod tests {
             let [y, y_h, y_c] = actual.each_mut().map(|values| Some(SharedSlice::new(values)));
             let outputs = Outputs { y, y_h, y_c: y_c.filter(|_| lstm) };
             let mut scratch = vec![f32::NAN; layer.scratch_len(case.steps, case.batch)];
-            for index in 0..count {
-                layer.run(case.steps, case.batch, &inputs, &outputs, &mut scratch, Part { index, count });
+            let scratch = SharedSlice::new(&mut scratch);
+            let run = Run { steps: case.steps, batch: case.batch, inputs, outputs, scratch };
+            for round in 0..layer.rounds(case.steps) {
+                // Whatever the order, a part must find what the others did in the rounds before.
+                for index in if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] } {
+                    if index < count {
+                        layer.run(&run, round, Part { index, count });
+                    }
+                }
             }
             for i in 0..if lstm { 3 } else { 2 } {
                 compare(&actual[i], &expected[i], TOLERANCE).map_err(|e| format!("output {i}: {e}"))?;
@@ -585,7 +615,16 @@ mod tests {
     #[test]
     fn layers_match_the_formulas() {
         let directions = [Directions::Forward, Directions::Reverse, Directions::Bidirectional];
-        let sizes = [([3, 5], 4, 1), ([7, 16], 1, 1), ([4, 17], 5, 3), ([9, 40], 1, 3), ([1, 1], 2, 2)];
+        let sizes = [
+            ([3, 5], 4, 1),
+            ([7, 16], 1, 1),
+            ([4, 17], 5, 3),
+            ([9, 40], 1, 3),
+            ([1, 1], 2, 2),
+            ([5, 64], 3, 1),
+            ([6, 131], 2, 15),
+            ([2, 128], 2, 9),
+        ];
         let mut cases = vec![];
         for level in Level::available() {
             for cell in CELLS {

@@ -2,6 +2,7 @@
 
 use optimium_simd::{Simd, SimdTask};
 
+use super::windows::Windows;
 use super::{AxisTable, Resize};
 use crate::{Part, SharedSlice};
 
@@ -146,6 +147,14 @@ struct Blend<'a> {
     part: Part,
 }
 
+impl Blend<'_> {
+    /// Where vectors of single elements read, if they lie side by side.
+    fn windows(&self) -> Option<&Windows> {
+        let dense = self.resize.input_stride == 1 && self.resize.output_stride == 1;
+        self.resize.windows.as_ref().filter(|_| dense)
+    }
+}
+
 impl SimdTask for Blend<'_> {
     type Output = ();
 
@@ -160,6 +169,10 @@ impl SimdTask for Blend<'_> {
             self.part,
             #[inline(always)]
             |rows, to| {
+                if let (Some(&[upper, lower]), Some(windows)) = (rows, self.windows()) {
+                    let row = |(index, _): (usize, f32)| &self.x[index * input_columns..][..input_columns];
+                    return windows.blend(simd, [row(upper), row(lower)], [upper.1, lower.1], to);
+                }
                 if let (Some(&[upper, lower]), Some(axis)) = (rows, last.filter(|axis| axis.is_linear())) {
                     return Line { resize, x: self.x, rows: [upper, lower], axis }.write(simd, to);
                 }

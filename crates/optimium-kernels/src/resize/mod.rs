@@ -9,6 +9,7 @@ mod axis;
 mod blend;
 mod coordinates;
 mod nearest;
+mod windows;
 
 use optimium_simd::Level;
 
@@ -17,6 +18,7 @@ pub use blend::ResizeElement;
 
 use crate::depthwise::narrowed;
 use crate::{Part, SharedSlice};
+use windows::Windows;
 
 /// How an output element comes from its neighbours in the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub struct Resize {
     axes: Vec<AxisTable>,
     /// The last axis, where it stays as it is: elements of a pixel.
     inner: usize,
+    /// For pixels of one element, where the last of the axes reads.
+    windows: Option<Windows>,
     /// Elements from pixel to pixel.
     input_stride: usize,
     /// See `input_stride`.
@@ -144,6 +148,7 @@ impl Resize {
         let extrapolation_value = options.extrapolation_value;
         let (input_stride, output_stride) = (inner, inner);
         let level = narrowed(level, inner);
+        let windows = axes.last().filter(|_| inner == 1).and_then(|axis| Windows::new(level, axis));
         Resize {
             level,
             mode: options.mode,
@@ -151,6 +156,7 @@ impl Resize {
             outer,
             axes,
             inner,
+            windows,
             input_stride,
             output_stride,
         }
@@ -306,7 +312,10 @@ mod tests {
 
     #[test]
     fn axes_are_resized_together_as_one_by_one() {
-        let shapes: [(&[usize], &[usize]); 8] = [
+        let shapes: [(&[usize], &[usize]); 11] = [
+            (&[2, 3, 5, 4], &[2, 3, 7, 50]),
+            (&[1, 2, 5, 33], &[1, 2, 9, 264]),
+            (&[1, 2, 3, 40], &[1, 2, 2, 43]),
             (&[2, 3, 4, 19], &[2, 6, 8, 19]),
             (&[1, 5, 4, 70], &[1, 3, 9, 70]),
             (&[2, 3, 5, 4], &[2, 3, 7, 2]),

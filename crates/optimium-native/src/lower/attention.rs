@@ -21,8 +21,9 @@ pub(super) fn attention(view: &NodeView, op: &Attention) -> Result<Layer> {
     if view.has_input(3) && ![ElementType::F32, ElementType::Bool].contains(&view.input_type(3)?) {
         return Err(unsupported_type(view.input_type(3)?));
     }
-    let (level, op) = (view.level, op.clone());
-    let layer = Layer::new("attention", move |b| {
+    let (level, op, rounded) = (view.level, op.clone(), view.prefers_bf16());
+    let name = if rounded { "attention of bf16" } else { "attention" };
+    let layer = Layer::new(name, move |b| {
         let call = Call::of(b, &op)?;
         let (sizes, parameters) = (call.sizes, call.parameters);
         if let Some(scores) = b.optional_output(3) {
@@ -47,7 +48,11 @@ pub(super) fn attention(view: &NodeView, op: &Attention) -> Result<Layer> {
                 Ok(())
             }));
         }
-        let attention = kernels::Attention::new(level, sizes, parameters);
+        let attention = if rounded {
+            kernels::Attention::new_bf16(level, sizes, parameters)
+        } else {
+            kernels::Attention::new(level, sizes, parameters)
+        };
         let scratch = attention.scratch_len();
         b.need_scratch::<f32>(scratch);
         Ok(Step::parallel(move |memory, part| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use optimium_graph::ops::{Activation, Fusion};
+use optimium_kernels::Real;
 use optimium_kernels::activation::Activation as KernelActivation;
 use optimium_kernels::epilogue::{Epilogue, Residual};
 use optimium_tensor::{Error, Result};
@@ -159,13 +160,13 @@ impl BoundColumn {
 }
 
 impl BoundEpilogue {
-    /// The epilogue as kernels take it.
-    pub(super) fn read<'a>(&'a self, memory: &Memory<'a>) -> Epilogue<'a> {
+    /// The epilogue as kernels take it, for a result and a residual of `T`.
+    pub(super) fn read<'a, T: Real>(&'a self, memory: &Memory<'a>) -> Epilogue<'a, T> {
         self.read_from(memory, 0)
     }
 
     /// The epilogue for the rows from `row` on.
-    pub(super) fn read_from<'a>(&'a self, memory: &Memory<'a>, row: usize) -> Epilogue<'a> {
+    pub(super) fn read_from<'a, T: Real>(&'a self, memory: &Memory<'a>, row: usize) -> Epilogue<'a, T> {
         let residual = self.residual.map(|(operand, stride)| Residual {
             data: memory.read_columns(operand).from(row * stride),
             stride,

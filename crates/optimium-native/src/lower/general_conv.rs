@@ -104,7 +104,7 @@ fn fused_layer(view: &NodeView, form: Form, dims: &[usize]) -> Result<Layer> {
         let epilogue = epilogue.bind(b, columns)?;
         Ok(Step::parallel(move |memory, part| {
             let out = memory.write::<f32>(y.operand);
-            let bias = epilogue.read(memory).bias;
+            let bias = epilogue.read::<f32>(memory).bias;
             convolution.run(memory.read(x.operand), memory.read(w.operand), bias, out, part);
             let rows = part.range(convolution.output.pixels());
             if !rows.is_empty() {

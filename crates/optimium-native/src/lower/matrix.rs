@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use half::bf16;
 use optimium_graph::ops::{Activation, Fusion, Gemm, MatMul};
 use optimium_kernels::elementwise::{Binary, Broadcast, binary_f32, broadcast_strides};
 use optimium_kernels::gemm::{self, Problem, matmul_general};
-use optimium_kernels::{Part, SharedSlice};
+use optimium_kernels::{Part, Real, SharedSlice};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
-use super::epilogue::EpilogueSource;
+use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::right::{Form, RightMatrix};
+use super::storage::{Storage, reads_rounded, writes_rounded};
 use super::view::{NodeView, unsupported_type};
 use crate::layer::{Binding, Bound, Layer, Step};
 
@@ -88,7 +90,8 @@ fn position(mut i: usize, dims: &[usize], strides: &[usize]) -> usize {
 
 pub(super) fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
     match view.input_type(0)?.storage() {
-        ElementType::F32 => match view.weights(1)? {
+        // Values of bfloat16 are what stands for those of `f32`.
+        ElementType::F32 | ElementType::BF16 => match view.weights(1)? {
             Some(weights) => constant_b(view, op, &weights),
             None => computed_b(view, op),
         },
@@ -112,19 +115,40 @@ fn b_strides(k: usize, n: usize, transposed: bool) -> [usize; 2] {
     if transposed { [1, k] } else { [n, 1] }
 }
 
+/// The sizes `k` and `n` of constant right matrices of those dimensions, and how many there are.
+fn constant_sizes(dims: &[usize], transposed: bool) -> Result<[usize; 3]> {
+    let (count, rows, columns) = match dims {
+        [k] => return Ok([*k, 1, 1]),
+        [before @ .., rows, columns] => (before.iter().product(), *rows, *columns),
+        [] => return Err(Error::model("a product with a scalar")),
+    };
+    Ok(if transposed { [columns, rows, count] } else { [rows, columns, count] })
+}
+
+/// Which operands of a product may be bfloat16: rows and results of constant matrices of such.
+pub(super) fn matmul_storage(view: &NodeView, op: &MatMul) -> Storage {
+    let dims = view.input_shape(1).ok().and_then(|shape| shape.as_fixed()).unwrap_or_default();
+    let possible = view.constant(1).is_some()
+        && view.input_type(0).is_ok_and(|x| x == ElementType::F32)
+        && !op.transpose_a;
+    let Some([k, n, _]) = constant_sizes(&dims, op.transpose_b).ok().filter(|_| possible) else {
+        return Storage::default();
+    };
+    if Form::pick(view, &Problem { m: rows_hint(view), n, k }, true).is_bf16() {
+        Storage { reads: vec![0, 3], writes: true, like_outputs: vec![3] }
+    } else {
+        Storage::default()
+    }
+}
+
 fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
     let dims =
         view.input_shape(1)?.as_fixed().ok_or_else(|| Error::model("a constant of a dynamic shape"))?;
-    let (rows, columns) = match dims[..] {
-        [k] => (k, 1),
-        [.., rows, columns] => (rows, columns),
-        [] => return Err(Error::model("a product with a scalar")),
-    };
-    let transpose_b = op.transpose_b && dims.len() > 1;
-    let (k, n) = if transpose_b { (columns, rows) } else { (rows, columns) };
-    let form = Form::pick(view, &Problem { m: rows_hint(view), n, k });
-    let strides = b_strides(k, n, transpose_b);
-    let count = dims[..dims.len().saturating_sub(2)].iter().product::<usize>();
+    let [k, n, count] = constant_sizes(&dims, op.transpose_b)?;
+    let problem = Problem { m: rows_hint(view), n, k };
+    let rounded = reads_rounded(view, 0) || writes_rounded(view);
+    let form = if rounded { Form::bf16(view, &problem) } else { Form::pick(view, &problem, false) };
+    let strides = b_strides(k, n, op.transpose_b && dims.len() > 1);
     let pack = |i: usize| form.pack(view, k, &weights[i * k * n..(i + 1) * k * n], strides, op.alpha);
     let packed: Arc<Vec<RightMatrix>> = Arc::new((0..count).map(pack).collect());
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(n))?;
@@ -135,11 +159,20 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
         let batch = if op.transpose_a { batch } else { batch.merged() };
         check_output(&batch, &y)?;
         let epilogue = epilogue.bind(b, batch.n)?;
+        let packed = packed.clone();
+        let of_product = packed.first().map_or(0, |matrix| matrix.scratch_len(batch.m));
+        if a.is_rounded() || y.is_rounded() {
+            b.need_scratch::<u32>(of_product);
+            let product = RoundedProduct { level, packed, batch, epilogue, scratch: of_product };
+            return Ok(match (a.is_rounded(), y.is_rounded()) {
+                (true, true) => product.step::<bf16, bf16>(&a, &y),
+                (true, false) => product.step::<bf16, f32>(&a, &y),
+                _ => product.step::<f32, bf16>(&a, &y),
+            });
+        }
         let transposed = op.transpose_a && a.dims.len() > 1;
         let of_left = if transposed { batch.m * batch.k } else { 0 };
-        let of_product = packed.first().map_or(0, |matrix| matrix.scratch_len(batch.m));
         b.need_scratch::<f32>(of_left + of_product);
-        let packed = packed.clone();
         Ok(Step::parallel(move |memory, part| {
             let (a, out) = (memory.read::<f32>(a.operand), memory.write::<f32>(y.operand));
             let (for_left, scratch) =
@@ -153,6 +186,37 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
             Ok(())
         }))
     }))
+}
+
+/// Products of constant matrices of bfloat16 whose rows or results are stored so too.
+struct RoundedProduct {
+    level: Level,
+    packed: Arc<Vec<RightMatrix>>,
+    batch: Batch,
+    epilogue: BoundEpilogue,
+    /// Elements of scratch memory.
+    scratch: usize,
+}
+
+impl RoundedProduct {
+    /// The step for rows of `L` and results of `T`.
+    fn step<L: Real, T: Real>(self, a: &Bound, y: &Bound) -> Step {
+        let (a, y) = (a.operand, y.operand);
+        Step::parallel(move |memory, part| {
+            let (a, out) = (memory.read::<L>(a), memory.write::<T>(y));
+            let scratch = memory.scratch::<u32>(part.index, self.scratch);
+            let Batch { m, n, k, .. } = self.batch;
+            for (i, &(of_a, of_b)) in self.batch.pairs.iter().enumerate() {
+                let Some(packed) = self.packed[of_b].as_bf16() else {
+                    return Err(Error::model("a matrix of f32 for a product of bfloat16"));
+                };
+                let epilogue = self.epilogue.read_from(memory, i * m);
+                let (left, c) = (&a[of_a * m * k..(of_a + 1) * m * k], matrix_of(out, i, &self.batch));
+                gemm::gemm_bf16(self.level, m, left, k, packed, &epilogue, c, n, scratch, part);
+            }
+            Ok(())
+        })
+    }
 }
 
 fn check_output(batch: &Batch, y: &Bound) -> Result<()> {
@@ -188,7 +252,7 @@ fn left_matrix<'a>(
 }
 
 /// Matrix `index` of the result.
-fn matrix_of<'a>(out: SharedSlice<'a, f32>, index: usize, batch: &Batch) -> SharedSlice<'a, f32> {
+fn matrix_of<'a, T>(out: SharedSlice<'a, T>, index: usize, batch: &Batch) -> SharedSlice<'a, T> {
     let size = batch.m * batch.n;
     out.narrow(index * size..(index + 1) * size)
 }

@@ -7,6 +7,7 @@
 //! is lowered to its end even so, so that users see all of it at once.
 
 mod attention;
+mod choice;
 mod elementwise;
 mod epilogue;
 mod general_conv;
@@ -23,7 +24,9 @@ mod resizing;
 mod right;
 mod shaping;
 mod spatial;
+mod storage;
 mod view;
+mod weight_only;
 
 use optimium_device::{CompileOptions, Precision};
 use optimium_graph::{Graph, Node, Operator, Unsupported};
@@ -34,7 +37,9 @@ use optimium_tensor::{Error, ErrorKind, Result};
 use crate::layer::Layer;
 use crate::packing::{self, PackedNodes};
 use crate::plan::describe;
+pub(crate) use choice::{ChoiceRecord, Chooser};
 pub(crate) use quantized::is_supported as is_supported_quantized;
+pub(crate) use storage::{Storage, storage_of};
 pub(crate) use view::NodeView;
 
 /// The layers of all nodes for `level`, and the packed weights that they hold.
@@ -51,8 +56,18 @@ pub(crate) fn lower_all(
     let lower_one = |index: usize| -> Result<(Layer, Vec<PackedBlock>)> {
         let stored = kept.map(|kept| packing::KeptNode::new(graph, index, kept));
         let packing = Packing::new(stored.as_ref().map(|stored| stored as _), &arena);
-        let layer = lower(graph, &graph.nodes()[index], level, options.precision, &packing)?;
-        Ok((layer, packing.into_blocks()))
+        let chooser = Chooser::new(options);
+        let node = &graph.nodes()[index];
+        let view = NodeView {
+            graph,
+            node,
+            level,
+            precision: options.precision,
+            packing: &packing,
+            chooser: &chooser,
+        };
+        let layer = lower(&view)?;
+        Ok((layer.chosen(chooser.into_record()), packing.into_blocks()))
     };
     let lowered = packing::for_all_nodes(graph, kept, options.threads, lower_one)?;
     let (mut layers, mut packed, mut unsupported) = (Vec::new(), PackedNodes::default(), Vec::new());
@@ -78,9 +93,13 @@ pub(crate) fn lower_all(
 
 /// What of `graph`, whose element types kernels know, no kernel does.
 pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
-    let reason = |node: &Node| match lower(graph, node, Level::best(), Precision::F32, &Packing::default()) {
-        Err(error) if error.kind() == ErrorKind::NotImplemented => Some(error.message().to_owned()),
-        _ => None,
+    let reason = |node: &Node| {
+        let (packing, chooser) = (Packing::default(), Chooser::default());
+        let (level, precision) = (Level::best(), Precision::F32);
+        match lower(&NodeView { graph, node, level, precision, packing: &packing, chooser: &chooser }) {
+            Err(error) if error.kind() == ErrorKind::NotImplemented => Some(error.message().to_owned()),
+            _ => None,
+        }
     };
     let item = |node: &Node| {
         let operation = format!("{} ({})", node.op.name(), reason(node)?);
@@ -90,72 +109,73 @@ pub(crate) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
 }
 
 /// The layer of one node.
-fn lower(graph: &Graph, node: &Node, level: Level, precision: Precision, packing: &Packing) -> Result<Layer> {
-    let view = NodeView { graph, node, level, precision, packing };
+fn lower(view: &NodeView) -> Result<Layer> {
     if view.is_quantized() {
-        return quantized::lower(&view);
+        return quantized::lower(view);
     }
-    match &node.op {
-        Operator::Unary { function } => elementwise::unary(&view, *function),
-        Operator::Activation { function } => elementwise::activation(&view, *function),
-        Operator::Binary { function } => elementwise::binary(&view, *function),
-        Operator::Comparison { function } => elementwise::comparison(&view, *function),
-        Operator::Clip => elementwise::clip(&view),
-        Operator::Where => elementwise::select(&view),
-        Operator::Cast(_) => elementwise::cast(&view),
-        Operator::Identity | Operator::Reshape(_) => shaping::copy(&view),
-        Operator::Dropout => shaping::dropout(&view),
-        Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => shaping::copy(&view),
-        Operator::Transpose(transpose) => shaping::transpose(&view, transpose),
-        Operator::Expand(_) => shaping::expand(&view),
-        Operator::Tile(tile) => shaping::tile(&view, tile),
-        Operator::Pad(pad) => shaping::pad(&view, pad),
-        Operator::Shape(shape) => shaping::shape(&view, shape),
-        Operator::Size => shaping::size(&view),
-        Operator::Range(range) => shaping::range(&view, range),
-        Operator::ConstantOfShape(constant) => shaping::constant_of_shape(&view, constant),
-        Operator::Concat(concat) => indexing::concat(&view, concat),
-        Operator::Split(split) => indexing::split(&view, split),
-        Operator::Slice(slice) => indexing::slice(&view, slice),
-        Operator::Gather(gather) => indexing::gather(&view, gather),
-        Operator::GatherElements(gather) => indexing::gather_elements(&view, gather),
-        Operator::GatherNd(gather) => indexing::gather_nd(&view, gather),
-        Operator::ScatterElements(scatter) => indexing::scatter_elements(&view, scatter),
-        Operator::ScatterNd(scatter) => indexing::scatter_nd(&view, scatter),
-        Operator::OneHot(one_hot) => indexing::one_hot(&view, one_hot),
-        Operator::Trilu(trilu) => indexing::trilu(&view, trilu),
-        Operator::ReverseSequence(reverse) => indexing::reverse_sequence(&view, reverse),
-        Operator::DepthToSpace(op) => indexing::depth_to_space(&view, op),
-        Operator::SpaceToDepth(op) => indexing::space_to_depth(&view, op),
-        Operator::MatMul(matmul) => matrix::matmul(&view, matmul),
-        Operator::Gemm(gemm) => matrix::gemm(&view, gemm),
-        Operator::ConvInteger(op) => integer_conv::conv_integer(&view, op),
-        Operator::MatMulInteger(_) => quantization::matmul_integer(&view),
-        Operator::DynamicQuantizedMatMul(matmul) => quantization::dynamic_matmul(&view, matmul),
-        Operator::Conv(conv) => spatial::conv(&view, conv),
-        Operator::ConvTranspose(conv) => spatial::conv_transpose(&view, conv),
-        Operator::MaxPool(pool) => pooling::max_pool(&view, pool),
-        Operator::AveragePool(pool) => pooling::average_pool(&view, pool),
-        Operator::LpPool(pool) => pooling::lp_pool(&view, pool),
-        Operator::Resize(resize) => resizing::resize(&view, resize),
-        Operator::Reduce(reduce) => reduction::reduce(&view, reduce),
-        Operator::ArgReduce(reduce) => reduction::arg_reduce(&view, reduce),
-        Operator::CumSum(sum) => reduction::cumulative_sum(&view, sum),
-        Operator::TopK(top) => reduction::top_k(&view, top),
-        Operator::Softmax(softmax) => normalization::softmax(&view, softmax),
-        Operator::LayerNormalization(norm) => normalization::layer(&view, norm),
-        Operator::RmsNormalization(norm) => normalization::rms(&view, norm),
-        Operator::BatchNormalization(norm) => normalization::batch(&view, norm),
-        Operator::InstanceNormalization(norm) => normalization::instance(&view, norm),
-        Operator::GroupNormalization(norm) => normalization::group(&view, norm),
-        Operator::LpNormalization(norm) => normalization::lp(&view, norm),
-        Operator::LocalResponseNormalization(norm) => normalization::local_response(&view, norm),
-        Operator::QuantizeLinear(op) => quantization::quantize(&view, op),
-        Operator::DequantizeLinear(op) => quantization::dequantize(&view, op),
-        Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(&view),
-        Operator::Recurrent(op) => recurrent::recurrent(&view, op),
-        Operator::Attention(op) => attention::attention(&view, op),
-        Operator::RotaryEmbedding(op) => attention::rotary(&view, op),
+    match &view.node.op {
+        Operator::Unary { function } => elementwise::unary(view, *function),
+        Operator::Activation { function } => elementwise::activation(view, *function),
+        Operator::Binary { function } => elementwise::binary(view, *function),
+        Operator::Comparison { function } => elementwise::comparison(view, *function),
+        Operator::Clip => elementwise::clip(view),
+        Operator::Where => elementwise::select(view),
+        Operator::Cast(_) => elementwise::cast(view),
+        Operator::Identity | Operator::Reshape(_) => shaping::copy(view),
+        Operator::Dropout => shaping::dropout(view),
+        Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => shaping::copy(view),
+        Operator::Transpose(transpose) => shaping::transpose(view, transpose),
+        Operator::Expand(_) => shaping::expand(view),
+        Operator::Tile(tile) => shaping::tile(view, tile),
+        Operator::Pad(pad) => shaping::pad(view, pad),
+        Operator::Shape(shape) => shaping::shape(view, shape),
+        Operator::Size => shaping::size(view),
+        Operator::Range(range) => shaping::range(view, range),
+        Operator::ConstantOfShape(constant) => shaping::constant_of_shape(view, constant),
+        Operator::Concat(concat) => indexing::concat(view, concat),
+        Operator::Split(split) => indexing::split(view, split),
+        Operator::Slice(slice) => indexing::slice(view, slice),
+        Operator::Gather(gather) => indexing::gather(view, gather),
+        Operator::GatherElements(gather) => indexing::gather_elements(view, gather),
+        Operator::GatherNd(gather) => indexing::gather_nd(view, gather),
+        Operator::ScatterElements(scatter) => indexing::scatter_elements(view, scatter),
+        Operator::ScatterNd(scatter) => indexing::scatter_nd(view, scatter),
+        Operator::OneHot(one_hot) => indexing::one_hot(view, one_hot),
+        Operator::Trilu(trilu) => indexing::trilu(view, trilu),
+        Operator::ReverseSequence(reverse) => indexing::reverse_sequence(view, reverse),
+        Operator::DepthToSpace(op) => indexing::depth_to_space(view, op),
+        Operator::SpaceToDepth(op) => indexing::space_to_depth(view, op),
+        Operator::MatMul(matmul) => matrix::matmul(view, matmul),
+        Operator::Gemm(gemm) => matrix::gemm(view, gemm),
+        Operator::ConvInteger(op) => integer_conv::conv_integer(view, op),
+        Operator::MatMulInteger(_) => quantization::matmul_integer(view),
+        Operator::DynamicQuantizedMatMul(matmul) => quantization::dynamic_matmul(view, matmul),
+        Operator::CompressedMatMul(matmul) => weight_only::matmul(view, matmul),
+        Operator::CompressedGather(gather) => weight_only::gather(view, gather),
+        Operator::Conv(conv) => spatial::conv(view, conv),
+        Operator::ConvTranspose(conv) => spatial::conv_transpose(view, conv),
+        Operator::MaxPool(pool) => pooling::max_pool(view, pool),
+        Operator::AveragePool(pool) => pooling::average_pool(view, pool),
+        Operator::LpPool(pool) => pooling::lp_pool(view, pool),
+        Operator::Resize(resize) => resizing::resize(view, resize),
+        Operator::Reduce(reduce) => reduction::reduce(view, reduce),
+        Operator::ArgReduce(reduce) => reduction::arg_reduce(view, reduce),
+        Operator::CumSum(sum) => reduction::cumulative_sum(view, sum),
+        Operator::TopK(top) => reduction::top_k(view, top),
+        Operator::Softmax(softmax) => normalization::softmax(view, softmax),
+        Operator::LayerNormalization(norm) => normalization::layer(view, norm),
+        Operator::RmsNormalization(norm) => normalization::rms(view, norm),
+        Operator::BatchNormalization(norm) => normalization::batch(view, norm),
+        Operator::InstanceNormalization(norm) => normalization::instance(view, norm),
+        Operator::GroupNormalization(norm) => normalization::group(view, norm),
+        Operator::LpNormalization(norm) => normalization::lp(view, norm),
+        Operator::LocalResponseNormalization(norm) => normalization::local_response(view, norm),
+        Operator::QuantizeLinear(op) => quantization::quantize(view, op),
+        Operator::DequantizeLinear(op) => quantization::dequantize(view, op),
+        Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(view),
+        Operator::Recurrent(op) => recurrent::recurrent(view, op),
+        Operator::Attention(op) => attention::attention(view, op),
+        Operator::RotaryEmbedding(op) => attention::rotary(view, op),
         Operator::GlobalPool(_)
         | Operator::Einsum(_)
         | Operator::NonZero

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use optimium_graph::ops::{Direction, Recurrent, RecurrentKind};
 use optimium_kernels::recurrent::{
     self as kernels, Cell, Directions, GateFunction, Inputs, Outputs, RecurrentParameters, RecurrentWeights,
+    Run,
 };
-use optimium_kernels::{Packing, Part};
+use optimium_kernels::{Packing, Part, SharedSlice};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Result};
 
@@ -86,13 +87,15 @@ pub(super) fn recurrent(view: &NodeView, op: &Recurrent) -> Result<Layer> {
             return Ok(Step::serial(move |memory| {
                 let layer = weights.pack(level, &parameters, memory);
                 let mut scratch = vec![0.0; layer.scratch_len(steps, batch)];
-                call.run(&layer, memory, &mut scratch, Part::WHOLE)
+                let scratch = SharedSlice::new(&mut scratch);
+                (0..layer.rounds(steps))
+                    .try_for_each(|round| call.run(&layer, memory, scratch, round, Part::WHOLE))
             }));
         };
         let scratch = layer.scratch_len(steps, batch);
-        b.need_scratch::<f32>(scratch);
-        Ok(Step::parallel(move |memory, part| {
-            call.run(&layer, memory, memory.scratch(part.index, scratch), part)
+        b.need_shared_scratch::<f32>(scratch);
+        Ok(Step::in_rounds(layer.rounds(steps), move |memory, part, round| {
+            call.run(&layer, memory, memory.shared_scratch(scratch), round, part)
         }))
     }))
 }
@@ -165,7 +168,8 @@ impl Call {
         &self,
         layer: &kernels::Recurrent,
         memory: &Memory,
-        scratch: &mut [f32],
+        scratch: SharedSlice<f32>,
+        round: usize,
         part: Part,
     ) -> Result<()> {
         let steps = self.steps;
@@ -184,7 +188,7 @@ impl Call {
         }
         let [y, y_h, y_c] = &self.outputs;
         let outputs = Outputs { y: write(y), y_h: write(y_h), y_c: write(y_c) };
-        layer.run(steps, self.batch, &inputs, &outputs, scratch, part);
+        layer.run(&Run { steps, batch: self.batch, inputs, outputs, scratch }, round, part);
         Ok(())
     }
 }

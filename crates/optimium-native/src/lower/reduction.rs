@@ -72,6 +72,7 @@ fn extreme(largest: bool) -> Extreme {
 
 pub(super) fn arg_reduce(view: &NodeView, op: &ArgReduce) -> Result<Layer> {
     let (axis, extreme, last) = (view.axis(op.axis)?, extreme(op.max), op.select_last_index);
+    let level = view.level;
     with_number!(view.input_type(0)?, T => Ok(Layer::new("arg reduce", move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         let sizes = around(&x.dims, axis);
@@ -80,7 +81,7 @@ pub(super) fn arg_reduce(view: &NodeView, op: &ArgReduce) -> Result<Layer> {
         }
         let (x, y) = (x.operand, y.operand);
         Ok(Step::parallel(move |memory, part| {
-            kernels::extreme_index::<T>(extreme, last, memory.read(x), sizes, memory.write(y), part);
+            kernels::extreme_index::<T>(level, extreme, last, memory.read(x), sizes, memory.write(y), part);
             Ok(())
         }))
     })))

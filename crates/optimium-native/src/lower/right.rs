@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::gemm::{self, Layout, PackedBf16, PackedMatrix, Problem};
+use optimium_kernels::gemm::{self, Layout, PackedBf16, PackedMatrix, PackedStrassen, Problem};
 use optimium_kernels::{Part, SharedSlice};
 use optimium_simd::Level;
 
@@ -13,19 +13,36 @@ use super::view::NodeView;
 #[derive(Clone, Copy)]
 pub(super) enum Form {
     Single(Layout),
+    /// In quarters of that layout.
+    Strassen(Layout),
     Bf16(Layout),
 }
 
 impl Form {
-    /// The fastest form for `problem` in the precision of `view`.
-    pub(super) fn pick(view: &NodeView, problem: &Problem) -> Form {
-        let single = gemm::candidates(view.level, problem)[0];
-        if !view.prefers_bf16() {
-            return Form::Single(single.layout);
+    /// The fastest form for `problem` in the precision of `view`, for left rows that are stored in bfloat16 or not.
+    pub(super) fn pick(view: &NodeView, problem: &Problem, rounded: bool) -> Form {
+        let single = gemm::candidates(view.level, problem);
+        let mut candidates: Vec<(Form, f64)> =
+            single.into_iter().map(|one| (Form::Single(one.layout), one.cost)).collect();
+        let strassen = gemm::candidates_strassen(view.level, problem);
+        candidates.extend(strassen.into_iter().map(|one| (Form::Strassen(one.layout), one.cost)));
+        if view.prefers_bf16() {
+            let rounding = if rounded { 0.0 } else { gemm::rounding_cost(problem) };
+            let brain = gemm::candidates_bf16(view.level, problem);
+            candidates.extend(brain.into_iter().map(|one| (Form::Bf16(one.layout), one.cost + rounding)));
         }
-        let brain = gemm::candidates_bf16(view.level, problem)[0];
-        let cheaper = brain.cost + gemm::rounding_cost(problem) < single.cost;
-        if cheaper { Form::Bf16(brain.layout) } else { Form::Single(single.layout) }
+        let Problem { m, n, k } = *problem;
+        view.choose(move || format!("product {m}x{n}x{k}"), candidates)
+    }
+
+    /// The fastest form of bfloat16.
+    pub(super) fn bf16(view: &NodeView, problem: &Problem) -> Form {
+        Form::Bf16(gemm::candidates_bf16(view.level, problem)[0].layout)
+    }
+
+    /// Whether it is of bfloat16.
+    pub(super) fn is_bf16(self) -> bool {
+        matches!(self, Form::Bf16(_))
     }
 
     /// Packs `factor` times the `k × n` matrix whose elements of a row and of a column are `strides` apart.
@@ -46,6 +63,13 @@ impl Form {
                     layout.pack(&scaled(), strides[0], strides[1], out, Part::WHOLE);
                 }))
             }
+            Form::Strassen(layout) => RightMatrix::Strassen(PackedStrassen::prepare(
+                layout,
+                "scaled",
+                view.packing,
+                scaled,
+                strides,
+            )),
             Form::Bf16(layout) => {
                 RightMatrix::Bf16(PackedBf16::prepare(layout, k, view.packing, |row, column| {
                     weights[row * strides[0] + column * strides[1]] * factor
@@ -59,6 +83,7 @@ impl std::fmt::Display for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Form::Single(layout) | Form::Bf16(layout) => layout.fmt(f),
+            Form::Strassen(layout) => write!(f, "strassen, {layout}"),
         }
     }
 }
@@ -66,6 +91,7 @@ impl std::fmt::Display for Form {
 /// A packed right matrix.
 pub(super) enum RightMatrix {
     Single(PackedMatrix),
+    Strassen(PackedStrassen),
     Bf16(PackedBf16),
 }
 
@@ -74,8 +100,14 @@ impl RightMatrix {
     pub(super) fn scratch_len(&self, m: usize) -> usize {
         match self {
             RightMatrix::Single(_) => 0,
+            RightMatrix::Strassen(matrix) => matrix.scratch_len(m),
             RightMatrix::Bf16(matrix) => matrix.scratch_len(m),
         }
+    }
+
+    /// The matrix, where it is of bfloat16.
+    pub(super) fn as_bf16(&self) -> Option<&PackedBf16> {
+        if let RightMatrix::Bf16(matrix) = self { Some(matrix) } else { None }
     }
 
     /// `c = epilogue(a · self)` for `m` rows without gaps.
@@ -93,6 +125,10 @@ impl RightMatrix {
             RightMatrix::Single(matrix) => {
                 let (k, n) = (matrix.layout.k, matrix.layout.n);
                 gemm::gemm(level, m, a, k, &matrix.layout, &matrix.data, epilogue, c, n, part);
+            }
+            RightMatrix::Strassen(matrix) => {
+                let (k, n) = (matrix.k(), matrix.n());
+                gemm::gemm_strassen(level, m, a, k, matrix, epilogue, c, n, scratch, part);
             }
             RightMatrix::Bf16(matrix) => {
                 let (k, n) = (matrix.k(), matrix.layout().n);

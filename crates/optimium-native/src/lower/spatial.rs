@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use optimium_graph::ops::{Conv, ConvTranspose, ImageLayout, Padding};
+use half::bf16;
+use optimium_graph::ops::{Activation, Conv, ConvTranspose, ImageLayout, Padding};
 use optimium_kernels::conv::{
     self, Algorithm, Convolution, ConvolutionBf16, Geometry, Images, Parameters, TransposedConvolution,
 };
 use optimium_kernels::depthwise::Depthwise;
-use optimium_kernels::epilogue::Epilogue;
-use optimium_kernels::{Packing, Part, SharedSlice};
+use optimium_kernels::gemm::Layout;
+use optimium_kernels::{Packing, Part, Real};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
 
-use super::epilogue::EpilogueSource;
+use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::general_conv::{Form, general};
+use super::storage::{Storage, reads_rounded, writes_rounded};
 use super::view::{NodeView, Weights};
 use crate::layer::{Bound, Layer, Step};
+use crate::memory::Memory;
 
 /// The padding before each of the dimensions.
 pub(super) fn padding_begin(
@@ -48,16 +51,46 @@ fn two<T: Copy>(list: &[T]) -> Result<[T; 2]> {
     list.try_into().map_err(|_| Error::model(format!("{} entries for two dimensions", list.len())))
 }
 
+/// Which operands of a convolution may be bfloat16: those of the kernels that take such.
+pub(super) fn conv_storage(view: &NodeView, conv: &Conv) -> Storage {
+    let known = |dims: &Vec<usize>| fits(conv, dims) && is_of_images(view, conv, dims);
+    let dims = weight_dims(view).ok().filter(|dims| view.constant(1).is_some() && known(dims));
+    let parameters = dims.and_then(|dims| {
+        let channels = [dims[1].checked_mul(conv.groups)?, dims[0]];
+        convolution_parameters(&dims, channels, &conv.strides, &conv.dilations, conv.groups).ok()
+    });
+    let Some(parameters) = parameters else { return Storage::default() };
+    if Kernel::is_depthwise(&parameters) {
+        let once = !view.has_input(3) && conv.fusion.activation != Activation::PRelu;
+        return if once { Storage::alike(&[0]) } else { Storage::default() };
+    }
+    let images = typical_images(view).unwrap_or_default();
+    match Way::pick_dense(view, &parameters, &images, true, true) {
+        Way::Bf16 => Storage { reads: vec![0, 3], writes: true, like_outputs: vec![3] },
+        _ => Storage::default(),
+    }
+}
+
+/// Whether weights of those dimensions fit the attributes.
+fn fits(conv: &Conv, dims: &[usize]) -> bool {
+    let rank = dims.len();
+    rank >= 3 && conv.strides.len() == rank - 2 && conv.dilations.len() == rank - 2 && conv.groups > 0
+}
+
+/// Whether it is a convolution of one or two dimensions, channels last, of `f32` or what stands for it.
+fn is_of_images(view: &NodeView, conv: &Conv, dims: &[usize]) -> bool {
+    let reals = matches!(view.input_type(0), Ok(ElementType::F32 | ElementType::BF16));
+    (3..=4).contains(&dims.len()) && conv.layout == ImageLayout::ChannelsLast && reals
+}
+
 pub(super) fn conv(view: &NodeView, conv: &Conv) -> Result<Layer> {
     let dims = weight_dims(view)?;
-    let rank = dims.len();
-    if rank < 3 || conv.strides.len() != rank - 2 || conv.dilations.len() != rank - 2 || conv.groups == 0 {
+    if !fits(conv, &dims) {
         return Err(Error::model(format!(
             "weights of {dims:?} do not fit the attributes of the convolution"
         )));
     }
-    let images =
-        rank <= 4 && conv.layout == ImageLayout::ChannelsLast && view.input_type(0)? == ElementType::F32;
+    let images = is_of_images(view, conv, &dims);
     if images { conv_2d(view, conv, &dims) } else { general(view, Form::Plain(conv.clone()), &dims) }
 }
 
@@ -118,6 +151,15 @@ enum Kernel {
     Dense(Convolution),
     Bf16(ConvolutionBf16),
     Depthwise(Depthwise),
+    DepthwiseBf16(Depthwise),
+}
+
+/// Where a convolution reads and writes.
+struct Images2d {
+    x: Bound,
+    y: Bound,
+    geometry: Geometry,
+    epilogue: BoundEpilogue,
 }
 
 impl Kernel {
@@ -125,70 +167,162 @@ impl Kernel {
         parameters.groups > 1 && parameters.groups == parameters.input_channels
     }
 
-    /// Packs the weights, for images of about that size and the algorithm of a kernel that is not depthwise.
+    /// Packs the weights, for images of about that size.
     fn new(
         level: Level,
         parameters: &Parameters,
-        algorithm: Option<Algorithm>,
+        way: Way,
         weights: &[f32],
         images: &Images,
         packing: &Packing,
     ) -> Kernel {
-        match algorithm {
-            None => Kernel::Depthwise(Depthwise::new(level, parameters, weights, packing)),
-            Some(algorithm) => {
-                Kernel::Dense(Convolution::new(level, parameters, algorithm, weights, images, packing))
+        match way {
+            Way::Depthwise => Kernel::Depthwise(Depthwise::new(level, parameters, weights, packing)),
+            Way::Dense(algorithm, layout) => {
+                let way = (algorithm, layout);
+                Kernel::Dense(Convolution::with_layout(level, parameters, way, weights, images, packing))
             }
+            Way::DepthwiseBf16 => {
+                Kernel::DepthwiseBf16(Depthwise::new_bf16(level, parameters, weights, packing))
+            }
+            Way::Bf16 => Kernel::Bf16(ConvolutionBf16::new(level, parameters, weights, images, packing)),
         }
-    }
-
-    /// The algorithm of a kernel that is not depthwise. Weights that are computed when it runs are not worth a transform.
-    fn algorithm(
-        level: Level,
-        parameters: &Parameters,
-        images: &Images,
-        constant_weights: bool,
-    ) -> Option<Algorithm> {
-        if Kernel::is_depthwise(parameters) {
-            return None;
-        }
-        let mut all = conv::candidates(level, parameters, images).into_iter().map(|all| all.algorithm);
-        all.find(|algorithm| constant_weights || !algorithm.transforms_weights())
-    }
-
-    /// Whether bfloat16 factors make it faster.
-    fn gains_from_bf16(level: Level, parameters: &Parameters, images: &Images) -> bool {
-        !Kernel::is_depthwise(parameters)
-            && ConvolutionBf16::serves(parameters)
-            && ConvolutionBf16::cost(level, parameters, images)
-                < conv::candidates(level, parameters, images)[0].cost
     }
 
     fn scratch_len(&self, geometry: &Geometry) -> usize {
         match self {
             Kernel::Dense(conv) => conv.scratch_len(geometry),
             Kernel::Bf16(conv) => conv.scratch_len(geometry),
-            Kernel::Depthwise(_) => 0,
+            Kernel::Depthwise(_) | Kernel::DepthwiseBf16(_) => 0,
         }
     }
 
-    fn run(
-        &self,
-        geometry: &Geometry,
-        x: &[f32],
-        epilogue: &Epilogue,
-        y: SharedSlice<f32>,
-        scratch: &mut [f32],
-        part: Part,
-    ) {
+    fn run(&self, images: &Images2d, memory: &Memory, scratch: &mut [f32], part: Part) {
+        let Images2d { x, y, geometry, epilogue } = images;
         match self {
-            Kernel::Dense(conv) => conv.run(geometry, x, epilogue, y, scratch, part),
-            Kernel::Bf16(conv) => {
-                conv.run(geometry, x, epilogue, y, bytemuck::cast_slice_mut(scratch), part);
+            Kernel::Dense(conv) => {
+                let (x, out) = (memory.read(x.operand), memory.write(y.operand));
+                conv.run(geometry, x, &epilogue.read(memory), out, scratch, part);
             }
-            Kernel::Depthwise(depthwise) => depthwise.run(geometry, x, epilogue, y, part),
+            Kernel::Bf16(conv) => {
+                let scratch = bytemuck::cast_slice_mut(scratch);
+                match (x.is_rounded(), y.is_rounded()) {
+                    (false, false) => images.run_bf16::<f32, f32>(conv, memory, scratch, part),
+                    (false, true) => images.run_bf16::<f32, bf16>(conv, memory, scratch, part),
+                    (true, false) => images.run_bf16::<bf16, f32>(conv, memory, scratch, part),
+                    (true, true) => images.run_bf16::<bf16, bf16>(conv, memory, scratch, part),
+                }
+            }
+            Kernel::Depthwise(depthwise) => {
+                let (x, out) = (memory.read::<f32>(x.operand), memory.write(y.operand));
+                depthwise.run(geometry, x, &epilogue.read(memory), out, part);
+            }
+            Kernel::DepthwiseBf16(depthwise) => {
+                let (x, out) = (memory.read::<bf16>(x.operand), memory.write(y.operand));
+                depthwise.run(geometry, x, &epilogue.read(memory), out, part);
+            }
         }
     }
+}
+
+impl Images2d {
+    fn run_bf16<L: Real, T: Real>(
+        &self,
+        conv: &ConvolutionBf16,
+        memory: &Memory,
+        scratch: &mut [u32],
+        part: Part,
+    ) {
+        let (x, out) = (memory.read::<L>(self.x.operand), memory.write::<T>(self.y.operand));
+        conv.run(&self.geometry, x, &self.epilogue.read(memory), out, scratch, part);
+    }
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy)]
+enum Way {
+    Depthwise,
+    DepthwiseBf16,
+    /// By products of that layout, where the algorithm has several.
+    Dense(Algorithm, Option<Layout>),
+    Bf16,
+}
+
+impl Way {
+    /// The fastest way. Weights that are computed when it runs are not worth a transform.
+    fn pick(view: &NodeView, parameters: &Parameters, images: &Images, constant_weights: bool) -> Way {
+        let rounded = reads_rounded(view, 0) || writes_rounded(view);
+        match (Kernel::is_depthwise(parameters), rounded) {
+            (true, false) => Way::Depthwise,
+            (true, true) => Way::DepthwiseBf16,
+            (false, true) => Way::Bf16,
+            (false, false) => Way::pick_dense(view, parameters, images, constant_weights, false),
+        }
+    }
+
+    /// The fastest way for a kernel that is not depthwise, for images that are rounded or not if it could read either.
+    fn pick_dense(
+        view: &NodeView,
+        parameters: &Parameters,
+        images: &Images,
+        constant_weights: bool,
+        rounded: bool,
+    ) -> Way {
+        let level = view.level;
+        let all = conv::candidates(level, parameters, images).into_iter();
+        // Kernels of one tap are the same product by every direct algorithm.
+        let served = all.filter(|one| match one.algorithm {
+            Algorithm::Rows | Algorithm::Taps => parameters.kernel != [1, 1],
+            algorithm => constant_weights || !algorithm.transforms_weights(),
+        });
+        let layouts = |one: conv::Candidate| {
+            let layouts = conv::layouts(level, parameters, &one, images).into_iter();
+            let dense = move |(layout, cost)| (Way::Dense(one.algorithm, Some(layout)), cost);
+            let single = (Way::Dense(one.algorithm, None), one.cost);
+            if layouts.len() == 0 { vec![single] } else { layouts.map(dense).collect() }
+        };
+        let mut candidates: Vec<(Way, f64)> = served.flat_map(layouts).collect();
+        if constant_weights && view.prefers_bf16() && ConvolutionBf16::serves(parameters) {
+            candidates.push((Way::Bf16, ConvolutionBf16::cost(level, parameters, images, rounded)));
+        }
+        let (parameters, images) = (*parameters, *images);
+        view.choose(move || problem_of(&parameters, &images, constant_weights), candidates)
+    }
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Way::Depthwise => f.write_str("depthwise"),
+            Way::DepthwiseBf16 => f.write_str("depthwise bf16"),
+            Way::Dense(algorithm, None) => algorithm.fmt(f),
+            Way::Dense(algorithm, Some(layout)) => write!(f, "{algorithm}, {layout}"),
+            Way::Bf16 => f.write_str("bf16"),
+        }
+    }
+}
+
+impl Way {
+    /// What people are told of the convolution by a kernel of that size.
+    fn describe(self, [height, width]: [usize; 2]) -> String {
+        match self {
+            Way::Dense(algorithm, Some(layout)) => format!("{algorithm} {height}x{width}, {layout}"),
+            way => format!("{way} {height}x{width}"),
+        }
+    }
+}
+
+/// The convolution in words.
+fn problem_of(parameters: &Parameters, images: &Images, constant_weights: bool) -> String {
+    let Parameters { input_channels, output_channels, kernel, stride, dilation, groups } = parameters;
+    let by = |[down, across]: &[usize; 2]| format!("{down}x{across}");
+    let weights = if constant_weights { "" } else { ", computed weights" };
+    let (batch, output) = (images.batch, by(&images.output));
+    let (kernel, stride, dilation) = (by(kernel), by(stride), by(dilation));
+    format!(
+        "convolution {kernel}, stride {stride}, dilation {dilation}, groups {groups}, \
+         {input_channels} to {output_channels} channels of {batch}x{output}{weights}"
+    )
 }
 
 /// A convolution of one or two dimensions, channels last. Weights that are computed are packed whenever it runs.
@@ -198,25 +332,13 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(dims[0]))?;
     let (level, images) = (view.level, typical_images(view).unwrap_or_default());
     let weights = view.weights(1)?;
-    let algorithm = Kernel::algorithm(level, &parameters, &images, weights.is_some());
-    let rounded =
-        weights.is_some() && view.prefers_bf16() && Kernel::gains_from_bf16(level, &parameters, &images);
-    let pack = |weights: Weights| {
-        Arc::new(if rounded {
-            Kernel::Bf16(ConvolutionBf16::new(level, &parameters, &weights, &images, view.packing))
-        } else {
-            Kernel::new(level, &parameters, algorithm, &weights, &images, view.packing)
-        })
-    };
+    let way = Way::pick(view, &parameters, &images, weights.is_some());
+    let pack =
+        |weights: Weights| Arc::new(Kernel::new(level, &parameters, way, &weights, &images, view.packing));
     let kernel = weights.map(pack);
-    let name = if rounded {
-        "bf16".to_owned()
-    } else {
-        algorithm.map_or("depthwise".to_owned(), |algorithm| algorithm.to_string())
-    };
     let op = op.clone();
     let [kh, kw] = parameters.kernel;
-    Ok(Layer::new(format!("{name} {kh}x{kw}{}", epilogue.describe()), move |b| {
+    Ok(Layer::new(format!("{}{}", way.describe([kh, kw]), epilogue.describe()), move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?);
         let (input, output) = (&x.dims[1..x.dims.len() - 1], &y.dims[1..y.dims.len() - 1]);
         let kernel_sizes = if input.len() == 1 { vec![kw] } else { vec![kh, kw] };
@@ -224,23 +346,21 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
             padding_begin(&op.padding, input, output, &extent(&kernel_sizes, &op.dilations), &op.strides);
         let geometry = convolution_geometry(&x, &y, &parameters, &begin)?;
         let epilogue = epilogue.bind(b, parameters.output_channels)?;
+        let images2d = Images2d { x, y, geometry, epilogue };
         let Some(kernel) = kernel.clone() else {
             let weights = b.input(1)?.operand;
             return Ok(Step::serial(move |memory| {
                 let (weights, packing) = (memory.read(weights), Packing::default());
-                let kernel = Kernel::new(level, &parameters, algorithm, weights, &images, &packing);
-                let mut scratch = vec![0.0; kernel.scratch_len(&geometry)];
-                let (x, out) = (memory.read(x.operand), memory.write(y.operand));
-                kernel.run(&geometry, x, &epilogue.read(memory), out, &mut scratch, Part::WHOLE);
+                let kernel = Kernel::new(level, &parameters, way, weights, &images, &packing);
+                let mut scratch = vec![0.0; kernel.scratch_len(&images2d.geometry)];
+                kernel.run(&images2d, memory, &mut scratch, Part::WHOLE);
                 Ok(())
             }));
         };
-        let scratch = kernel.scratch_len(&geometry);
+        let scratch = kernel.scratch_len(&images2d.geometry);
         b.need_scratch::<f32>(scratch);
         Ok(Step::parallel(move |memory, part| {
-            let (x, out) = (memory.read(x.operand), memory.write(y.operand));
-            let scratch = memory.scratch(part.index, scratch);
-            kernel.run(&geometry, x, &epilogue.read(memory), out, scratch, part);
+            kernel.run(&images2d, memory, memory.scratch(part.index, scratch), part);
             Ok(())
         }))
     })

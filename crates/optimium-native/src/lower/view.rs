@@ -1,5 +1,6 @@
 //! A node with what lowering asks of its graph.
 
+use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use optimium_graph::{Graph, Node, ValueId};
 use optimium_kernels::Packing;
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, ReadGuard, Result, Tensor, TensorShape};
+
+use super::choice::Chooser;
 
 /// A node to be lowered.
 #[derive(Clone, Copy)]
@@ -18,6 +21,8 @@ pub(crate) struct NodeView<'a> {
     pub(crate) precision: Precision,
     /// Where its packed weights come from.
     pub(crate) packing: &'a Packing<'a>,
+    /// Who chooses where there are several ways.
+    pub(crate) chooser: &'a Chooser,
 }
 
 /// Weights as `f32`, which are read only where somebody looks at them.
@@ -46,6 +51,20 @@ impl<'a> NodeView<'a> {
     /// Whether factors may be bfloat16, and the level multiplies them fast.
     pub(crate) fn prefers_bf16(&self) -> bool {
         self.precision == Precision::Bf16 && self.level.has_bf16()
+    }
+
+    /// The way to compute the node: the one of `candidates` that was chosen before, or else the one of the lowest cost. `problem`
+    /// says what is computed, in which sizes; what follows from the options is added to it.
+    ///
+    /// # Panics
+    /// Where there is no candidate.
+    pub(crate) fn choose<C: Display + Clone + Send + Sync + 'static>(
+        &self,
+        problem: impl Fn() -> String + Send + Sync + 'static,
+        candidates: Vec<(C, f64)>,
+    ) -> C {
+        let (level, precision) = (self.level, self.precision.name());
+        self.chooser.choose(move || format!("{}, {level}, {precision}", problem()), candidates)
     }
 
     /// Whether input `index` is there.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use optimium_device::{
-    Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, PackedWeights, Precision,
+    Backend, Cancellation, Choices, CompileOptions, Executable, ExecutionState, KernelChoice, Observer,
+    PackedWeights, Precision,
 };
 use optimium_graph::ops::{Binary, Unary};
 use optimium_graph::{Graph, Node, Operator, ValueId, shapes};
@@ -172,15 +173,32 @@ impl Builder {
         let graph = self.finished(&ids).map_err(|error| error.to_string())?;
         for options in ways() {
             let options = CompileOptions { precision, ..options };
-            let way = format!(
-                "{:?}, {} workers, shared memory {}",
-                options.instruction_set, options.threads, options.memory_optimization
-            );
-            let outputs = self.run(&graph, &options).map_err(|error| format!("{way}: {error}"))?;
-            for (index, (output, (_, expected))) in outputs.iter().zip(expected).enumerate() {
-                compare(&numbers(output), expected, tolerance)
-                    .map_err(|error| format!("{way}: output {index}: {error}"))?;
+            self.check_way(&graph, &options, expected, tolerance)?;
+            if options.threads == 1 && options.memory_optimization {
+                for choices in other_candidates(&graph, &options).map_err(|error| error.to_string())? {
+                    let options = CompileOptions { choices, ..options.clone() };
+                    self.check_way(&graph, &options, expected, tolerance)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn check_way(
+        &self,
+        graph: &Arc<Graph>,
+        options: &CompileOptions,
+        expected: &[Expected],
+        tolerance: Tolerance,
+    ) -> Result<(), String> {
+        let way = format!(
+            "{:?}, {} workers, shared memory {}, {:?}",
+            options.instruction_set, options.threads, options.memory_optimization, options.choices
+        );
+        let outputs = self.run(graph, options).map_err(|error| format!("{way}: {error}"))?;
+        for (index, (output, (_, expected))) in outputs.iter().zip(expected).enumerate() {
+            compare(&numbers(output), expected, tolerance)
+                .map_err(|error| format!("{way}: output {index}: {error}"))?;
         }
         Ok(())
     }
@@ -208,6 +226,28 @@ impl Builder {
         let graph = self.finished(&[output]).ok()?;
         self.run(&graph, options).err()
     }
+}
+
+/// Choices by which every candidate is taken once that the estimate does not take; none where there is one way for everything.
+fn other_candidates(graph: &Arc<Graph>, options: &CompileOptions) -> Result<Vec<Choices>, Error> {
+    let plan = Native::new().compile(graph, options)?;
+    let problems: Vec<_> = plan.choices().into_iter().flatten().collect();
+    let ranks = problems.iter().map(|problem| problem.candidates.len()).max().unwrap_or(1);
+    let named = |rank: usize| {
+        let candidates =
+            problems.iter().filter_map(move |problem| Some((problem, problem.candidates.get(rank)?)));
+        candidates.map(|(problem, candidate)| (problem.key.clone(), candidate.name.clone())).collect()
+    };
+    let all: Vec<Choices> = (1..ranks).map(named).collect();
+    for (rank, choices) in all.iter().enumerate() {
+        let options = CompileOptions { choices: choices.clone(), ..options.clone() };
+        let taken = Native::new().compile(graph, &options)?.choices();
+        let wrong = |choice: &KernelChoice| choice.candidates.len() > rank + 1 && choice.taken != rank + 1;
+        if taken.iter().flatten().any(wrong) {
+            return Err(Error::model(format!("{choices:?} were not taken: {taken:?}")));
+        }
+    }
+    Ok(all)
 }
 
 /// The packed weights of a plan, as they would be found in a file.

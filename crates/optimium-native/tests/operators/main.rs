@@ -3,6 +3,7 @@
 
 mod attention;
 mod columns;
+mod compressed;
 mod elementwise;
 mod harness;
 mod images;

@@ -1,8 +1,8 @@
 //! Products and convolutions with bfloat16 factors. Factors that are bfloat16 already lose nothing, whatever a level has.
 
 use optimium_device::Precision;
-use optimium_graph::Operator;
 use optimium_graph::ops::{Conv, Fusion, ImageLayout, MatMul, Padding};
+use optimium_graph::{Operator, ValueId};
 use optimium_testing::{Tolerance, each_case};
 
 use super::harness::{Builder, Expected, map};
@@ -52,6 +52,74 @@ fn convolution(
     };
     let expected = (0..side * side * outputs).map(element).collect();
     vec![(b.node(Operator::Conv(op), &[x, w]), expected)]
+}
+
+/// Values between layers that are rounded a few times on their way, relative to ones of order one.
+const BETWEEN_LAYERS: Tolerance = Tolerance::Relative(0.02);
+
+/// A convolution of one tap or a depthwise one of nine, with zeros around, of a 9×9 image: the node, and the pixels.
+fn layer(
+    b: &mut Builder,
+    (x, image): (ValueId, &[f32]),
+    [inputs, outputs]: [usize; 2],
+    depthwise: bool,
+    residual: Option<(ValueId, &[f32])>,
+) -> (ValueId, Vec<f32>) {
+    let (size, groups, kernel) = (9, if depthwise { inputs } else { 1 }, if depthwise { 3 } else { 1 });
+    let depth = if depthwise { 9 } else { inputs };
+    let weights = map(&b.floats(&[outputs, depth]), |w| w / (depth as f32).sqrt());
+    let w = b.constant(&[outputs, inputs / groups, kernel, kernel], &weights);
+    let op = Conv {
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        groups,
+        padding: Padding::SameUpper,
+        layout: ImageLayout::ChannelsLast,
+        fusion: Fusion::default(),
+    };
+    let pixel = |y: usize, x: usize, channel: usize| {
+        let inside = (1..=size).contains(&y) && (1..=size).contains(&x);
+        if inside { image[((y - 1) * size + x - 1) * inputs + channel] } else { 0.0 }
+    };
+    let element = |at: usize| -> f32 {
+        let (output, y, x) = (at % outputs, at / outputs / size, at / outputs % size);
+        let sum: f32 = if depthwise {
+            (0..9).map(|tap| pixel(y + tap / 3, x + tap % 3, output) * weights[output * 9 + tap]).sum()
+        } else {
+            (0..inputs).map(|i| pixel(y + 1, x + 1, i) * weights[output * inputs + i]).sum()
+        };
+        sum + residual.map_or(0.0, |(_, residual)| residual[at])
+    };
+    let expected = (0..size * size * outputs).map(element).collect();
+    let inputs = vec![Some(x), Some(w), None, residual.map(|(id, _)| id)];
+    (b.nodes(Operator::Conv(op), inputs, 1)[0], expected)
+}
+
+/// Blocks as those of MobileNet, of which the second adds what it reads.
+fn blocks(b: &mut Builder, [channels, wide]: [usize; 2]) -> Vec<Expected> {
+    let (x, image) = b.random(&[1, 9, 9, channels]);
+    let (mut last, mut pixels) = layer(b, (x, &image), [channels, channels], false, None);
+    for _ in 0..2 {
+        let (inner, inner_pixels) = layer(b, (last, &pixels), [channels, wide], false, None);
+        let (deep, deep_pixels) = layer(b, (inner, &inner_pixels), [wide, wide], true, None);
+        let residual = Some((last, pixels.as_slice()));
+        (last, pixels) = layer(b, (deep, &deep_pixels), [wide, channels], false, residual);
+    }
+    vec![(last, pixels)]
+}
+
+#[test]
+fn values_between_layers() {
+    let cases: [(&str, fn(&mut Builder) -> Vec<Expected>); 3] = [
+        ("pairs of channels", |b| blocks(b, [24, 96])),
+        ("channels of one vector", |b| blocks(b, [8, 16])),
+        ("an odd number of channels", |b| blocks(b, [21, 65])),
+    ];
+    each_case(cases, |(_, build)| {
+        let mut builder = Builder::new();
+        let expected = build(&mut builder);
+        builder.check_at(Precision::Bf16, &expected, BETWEEN_LAYERS)
+    });
 }
 
 #[test]

@@ -226,6 +226,20 @@ impl Simd for Avx2 {
         proven!(_mm256_blendv_ps(off, on, _mm256_castsi256_ps(mask)))
     }
     #[inline(always)]
+    fn permute_pair(self, a: __m256, b: __m256, index: __m256i) -> __m256 {
+        // The bit that tells the vectors apart, as the sign that blends look at.
+        let of_b = proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)));
+        proven!(_mm256_blendv_ps(
+            _mm256_permutevar8x32_ps(a, index),
+            _mm256_permutevar8x32_ps(b, index),
+            of_b
+        ))
+    }
+    #[inline(always)]
+    fn permute(self, a: __m256, lanes: __m256i) -> __m256 {
+        proven!(_mm256_permutevar8x32_ps(a, lanes))
+    }
+    #[inline(always)]
     fn reduce_add(self, a: __m256) -> f32 {
         let half = proven!(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
         let pair = proven!(_mm_add_ps(half, _mm_movehl_ps(half, half)));

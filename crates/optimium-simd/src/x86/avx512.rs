@@ -236,6 +236,14 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
         proven!(_mm512_mask_blend_ps(mask, off, on))
     }
     #[inline(always)]
+    fn permute_pair(self, a: __m512, b: __m512, index: __m512i) -> __m512 {
+        proven!(_mm512_permutex2var_ps(a, index, b))
+    }
+    #[inline(always)]
+    fn permute(self, a: __m512, lanes: __m512i) -> __m512 {
+        proven!(_mm512_permutexvar_ps(lanes, a))
+    }
+    #[inline(always)]
     fn reduce_add(self, a: __m512) -> f32 {
         proven!(_mm512_reduce_add_ps(a))
     }

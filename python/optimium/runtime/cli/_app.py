@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -14,10 +14,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import optimium.runtime as rt
 
-from . import _inspect, _run
+from . import _inspect, _run, _tune
 
 app = typer.Typer(
-    help="Converts, inspects and runs machine-learning models.", no_args_is_help=True, add_completion=False
+    help="Converts, inspects, tunes and runs machine-learning models.", no_args_is_help=True, add_completion=False
 )
 _errors = Console(stderr=True)
 
@@ -58,6 +58,9 @@ def convert(
         bool,
         typer.Option(help="Store the weights also as kernels for this machine read them, for faster loading."),
     ] = True,
+    weights: Annotated[
+        str | None, typer.Option(help="Store large matrices in fewer bits: bf16, int8 or int4.")
+    ] = None,
 ) -> None:
     """Converts a model file to a model folder."""
     destination = source.with_suffix("") if output is None else output
@@ -65,12 +68,16 @@ def convert(
     def work() -> None:
         with _progress() as progress:
             task = progress.add_task("converting", total=1.0)
-            rt.convert(
+            done = rt.convert(
                 source,
                 destination,
                 pack=pack,
+                weights=cast(Any, weights),
                 progress=lambda what, done: progress.update(task, description=what, completed=done),
             )
+        if weights is not None:
+            before, after = done.bytes_before / 1e6, done.bytes_after / 1e6
+            typer.echo(f"compressed {done.compressed_weights} weights from {before:.1f} to {after:.1f} MB")
         typer.echo(f"wrote {destination}")
 
     _guarded(work)
@@ -125,6 +132,39 @@ def run(
             _run.save(results, output)
         report = _run.report(results, times)
         typer.echo(json.dumps(report, indent=2) if as_json else _run.text(report))
+
+    _guarded(work)
+
+
+@app.command()
+def tune(
+    model: Annotated[Path, typer.Argument(help="A model folder, or with --output an .onnx or .tflite file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Convert the model file to this folder first.")
+    ] = None,
+    threads: _Threads = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option("--size", help="SYMBOL=SIZE of a dynamic dimension; batch 1, images 224, 128 where not given."),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
+    seconds: Annotated[float, typer.Option(min=0, help="About how long it may take.")] = 10.0,
+    as_json: _AsJson = False,
+) -> None:
+    """Measures which kernels are the fastest on this machine, and stores them in the model folder."""
+
+    def work() -> None:
+        if output is None and model.is_file():
+            raise ValueError(f"{model} is not a model folder: convert it first, or say with --output where to")
+        named = _run.sizes(sizes or [], "--size")
+        if output is not None:
+            rt.convert(model, output)
+        options = {"threads": threads, "precision": precision}
+        result = _tune.tune(output or model, named, seconds, _errors, **options)
+        if as_json:
+            typer.echo(json.dumps(_tune.report(result), indent=2))
+        else:
+            _tune.show(result, Console(width=None if sys.stdout.isatty() else 200))
 
     _guarded(work)
 

@@ -10,37 +10,20 @@ from typing import Any
 import numpy as np
 
 import optimium.runtime as rt
-
-#: Random integers are small, so that they serve as indices too.
-_LARGEST_RANDOM_INTEGER = 1
-
-Arrays = dict[str, np.ndarray[Any, Any]]
+from optimium.runtime._inputs import Arrays, empty_outputs, random_inputs
 
 
-def sizes(options: Sequence[str]) -> dict[str, int]:
+def sizes(options: Sequence[str], option: str = "--dim") -> dict[str, int]:
     """The sizes in options of the form SYMBOL=SIZE."""
     named = dict(option.split("=", 1) for option in options if "=" in option)
     if len(named) != len(options) or not all(size.isdecimal() for size in named.values()):
-        raise ValueError("a --dim looks like batch=4")
+        raise ValueError(f"a {option} looks like batch=4")
     return {name: int(size) for name, size in named.items()}
 
 
 def inputs(model: rt.Model, files: Sequence[str], dims: Mapping[str, int], seed: int) -> Arrays:
     """The inputs of a model: from files where they are given, else random."""
-    given = _read(model, files)
-    random = np.random.default_rng(seed)
-    unknown = sorted(set(given) - set(model.input_names))
-    if unknown:
-        raise ValueError(f"the model has no inputs {unknown}; it has {model.input_names}")
-    shapes = [model.get_tensor(name).shape for name in model.input_names]
-    symbols = sorted({str(dim) for shape in shapes for dim in shape if not isinstance(dim, int)})
-    if not dims.keys() <= set(symbols):
-        surplus = sorted(dims.keys() - set(symbols))
-        raise ValueError(f"the inputs have no dimensions {surplus}; they have {symbols}")
-    return {
-        name: given[name] if name in given else _random(model.get_tensor(name), dims, random)
-        for name in model.input_names
-    }
+    return random_inputs(model, dims, seed, _read(model, files))
 
 
 def _read(model: rt.Model, files: Sequence[str]) -> Arrays:
@@ -59,28 +42,12 @@ def _read(model: rt.Model, files: Sequence[str]) -> Arrays:
     return arrays
 
 
-def _random(
-    info: rt.TensorInfo, dims: Mapping[str, int], random: np.random.Generator
-) -> np.ndarray[Any, Any]:
-    shape = tuple(dim if isinstance(dim, int) else dims.get(str(dim), 1) for dim in info.shape)
-    dtype = info.type.to_dtype()
-    if info.type is rt.ElementType.STRING:
-        raise ValueError(f"the input {info.name} of strings cannot be random; give a file")
-    if dtype.kind in "iub" and info.type is not rt.ElementType.BF16:
-        return random.integers(0, _LARGEST_RANDOM_INTEGER, shape, endpoint=True).astype(dtype)
-    return random.standard_normal(shape).astype(dtype)
-
-
 def run(
     model: rt.Model, arrays: Arrays, warmup: int, repeat: int, advance: Callable[[], None]
 ) -> tuple[Arrays, list[float]]:
     """The outputs of an inference, and the times of `repeat` of them in seconds."""
     tensors = {name: rt.tensor(array) for name, array in arrays.items()}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    outputs = {}
-    for name in model.output_names:
-        shape = model.infer_shape(name, shapes)
-        outputs[name] = rt.tensor(shape=shape, dtype=model.get_tensor(name).type)
+    outputs = empty_outputs(model, tensors)
     request = model.create_request()
     times = []
     for round_number in range(warmup + repeat):

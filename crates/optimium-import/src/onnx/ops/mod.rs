@@ -7,6 +7,7 @@ mod elementwise;
 mod indexing;
 mod matrix;
 mod microsoft;
+mod n_bits;
 mod normalization;
 mod quantization;
 mod recurrent;

@@ -3,7 +3,7 @@
 use optimium_graph::ops::{Activation, Binary, Comparison, RecurrentKind, Reduction, Unary};
 
 use super::{
-    Operation, Read, activation, attention, control, elementwise as e, indexing, matrix, microsoft,
+    Operation, Read, activation, attention, control, elementwise as e, indexing, matrix, microsoft, n_bits,
     normalization, quantization, recurrent, reduction, shaping, spatial,
 };
 
@@ -181,6 +181,7 @@ pub(super) const MICROSOFT: &[Operation] = &[
     op("FusedConv", (2, 4), 1, microsoft::fused_conv),
     op("FusedMatMul", (2, 2), 1, microsoft::fused_matmul),
     op("Gelu", (1, 1), 1, |n| activation::plain(n, Activation::Gelu)),
+    op("MatMulNBits", (3, 6), 1, n_bits::matmul),
     op("MultiHeadAttention", (3, 6), 1, attention::multi_head_attention),
     op("QLinearAdd", (1, 8), 1, |n| quantization::linear_binary(n, Binary::Add)),
     op("QLinearAveragePool", (1, 5), 1, quantization::linear_average_pool),

@@ -71,9 +71,12 @@ pub(in super::super) fn cost(level: Level, parameters: &Parameters, edge: Edge, 
 }
 
 /// The tiles of such images, of which there is one at least, and the blocks that they are worked off in.
-pub(super) fn blocks_of(parameters: &Parameters, edge: Edge, images: &Images) -> (usize, usize) {
-    let tiles_of = |pixels: usize| pixels.div_ceil(edge.outputs()).max(1);
-    let [down, across] = images.output.map(tiles_of);
+pub(in super::super) fn blocks_of(parameters: &Parameters, edge: Edge, images: &Images) -> (usize, usize) {
+    let tiles_of = |axis: usize| {
+        let phases = parameters.dilation[axis].min(images.output[axis].max(1));
+        images.output[axis].div_ceil(phases).div_ceil(edge.outputs()).max(1).saturating_mul(phases)
+    };
+    let [down, across] = [0, 1].map(tiles_of);
     let tiles = images.batch.max(1).saturating_mul(down).saturating_mul(across);
     (tiles, tiles.div_ceil(block_tiles(edge, parameters.input_channels, parameters.output_channels)))
 }

@@ -2,8 +2,9 @@
 //!
 //! A tile of `M × M` output pixels is computed from the `N × N` patch of the image under it, `N = M + 2`: the patch
 //! is transformed into `N²` points, each point is multiplied by the weights' matrix of that point, and the
-//! products are transformed back. That takes `(N / M)²` multiplications an output instead of 9. The images' tiles
-//! are worked off in blocks, whose points stay in the second-level cache.
+//! products are transformed back. With dilated taps, the pixels that lie so far apart make images of their own.
+//! That takes `(N / M)²` multiplications an output instead of 9. The images' tiles are worked off in blocks, whose
+//! points stay in the second-level cache.
 //!
 //! | file | |
 //! |---|---|
@@ -31,11 +32,12 @@ use super::choice::Images;
 use super::parameters::{Geometry, Parameters};
 use crate::epilogue::Epilogue;
 use crate::gemm::run::Product;
-use crate::gemm::{self, Layout, Lines, Problem};
+use crate::gemm::{self, Layout, Lines, Problem, Run};
 use crate::{Packed, Packing, Part, SharedSlice};
 use block::Points;
+use estimate::Estimate;
+pub(super) use estimate::blocks_of;
 pub(super) use estimate::cost;
-use estimate::{Estimate, blocks_of};
 use input::InputTransform;
 use output::OutputTransform;
 use tiles::Tiles;
@@ -60,16 +62,17 @@ impl Edge {
     }
 
     /// Points of a tile.
-    fn points(self) -> usize {
+    pub(super) fn points(self) -> usize {
         (self.outputs() + 2).pow(2)
     }
 }
 
-/// A convolution of 3×3 taps, stride one, without dilation or groups.
+/// A convolution of 3×3 taps, stride one, without groups.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     level: Level,
     edge: Edge,
+    dilation: [usize; 2],
     layout: Layout,
     /// The packed matrices of all points.
     weights: Packed<f32>,
@@ -102,31 +105,33 @@ const BLOCK_TILES: usize = 24;
 
 impl Winograd {
     /// Transforms and packs `weights`, `[output channels, input channels, 3, 3]`, for images of about that size,
-    /// where `packing` says.
+    /// where `packing` says, by `layout` or else by the cheapest one.
     pub(super) fn new(
         level: Level,
         parameters: &Parameters,
         edge: Edge,
         weights: &[f32],
         images: &Images,
+        layout: Option<Layout>,
         packing: &Packing,
     ) -> Winograd {
         let (tiles, blocks) = blocks_of(parameters, edge, images);
         let block = tiles.div_ceil(blocks);
         let (n, k) = (parameters.output_channels, parameters.input_channels);
-        let layout = gemm::pick(level, &Problem { m: block, n, k });
+        let layout = layout.unwrap_or_else(|| gemm::pick(level, &Problem { m: block, n, k }));
+        assert!((layout.n, layout.k) == (n, k), "{layout} for {k} to {n} channels");
         let form = format_args!("winograd {edge:?}, {layout}");
         let weights = packing.block(form, edge.points() * layout.len(), |out| match edge {
             Edge::Two => weights::pack::<Two, 4, 2>(level, &layout, weights, out),
             Edge::Four => weights::pack::<Four, 6, 4>(level, &layout, weights, out),
         });
         let estimate = Estimate::new(level, parameters, edge, block);
-        Winograd { level, edge, layout, weights, estimate }
+        Winograd { level, edge, dilation: parameters.dilation, layout, weights, estimate }
     }
 
     /// `f32` elements of scratch memory that each part needs for such images.
     pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
-        let tiles = Tiles::new(geometry, self.edge.outputs()).count();
+        let tiles = self.tiles(geometry).count();
         if tiles == 0 {
             return 0;
         }
@@ -145,7 +150,7 @@ impl Winograd {
         scratch: &mut [f32],
         part: Part,
     ) {
-        let tiles = Tiles::new(geometry, self.edge.outputs());
+        let tiles = self.tiles(geometry);
         let (range, panels) = self.share(part, tiles.count());
         if range.is_empty() || panels.is_empty() {
             return;
@@ -157,6 +162,11 @@ impl Winograd {
             Edge::Two => self.run_tiles::<Two, 4, 2>(&job, range, scratch),
             Edge::Four => self.run_tiles::<Four, 6, 4>(&job, range, scratch),
         }
+    }
+
+    /// How such images are cut.
+    fn tiles(&self, geometry: &Geometry) -> Tiles {
+        Tiles::new(geometry, self.dilation, self.edge.outputs())
     }
 
     /// This part's tiles and panels. Where each part has all tiles and some of the panels, it transforms all inputs itself,
@@ -259,7 +269,7 @@ impl Winograd {
             following,
             a: left.as_ptr(),
             left: Lines::straight(inputs.tile_stride),
-            runs: &[0],
+            runs: &[Run::default()],
             run_length: self.layout.k,
             row_len: self.layout.k,
             result: Lines::straight(1),
@@ -301,7 +311,7 @@ mod tests {
     use super::super::reference::Case;
     use super::super::{Algorithm, Images};
     use super::*;
-    use crate::activation::{Activation, apply_scalar};
+    use crate::activation::Activation;
     use crate::epilogue::Residual;
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
@@ -406,17 +416,7 @@ mod tests {
                 slope: (activation == Activation::PRelu).then_some(&slope[..]),
             };
             let mut expected = case.expected();
-            for (row, values) in expected.chunks_exact_mut(case.geometry.output_stride).enumerate() {
-                for (column, value) in values[..columns].iter_mut().enumerate() {
-                    let added = if add > 0 { added[row * stride + column] } else { 0.0 };
-                    let x = if add == 1 { *value + added } else { *value };
-                    let x = match activation {
-                        Activation::PRelu if x < 0.0 => x * slope[column],
-                        activation => apply_scalar(activation, x),
-                    };
-                    *value = if add == 2 { x + added } else { x };
-                }
-            }
+            case.finish(&mut expected, &epilogue, &added);
             check(&case, &epilogue, &expected)
         });
     }

@@ -90,9 +90,8 @@ impl<T: Transform<N, M>, const N: usize, const M: usize> OutputTransform<'_, T, 
         };
         let activation = self.epilogue.of_tile(channel);
         for (line, sums) in sums[..height].iter().enumerate() {
-            let first = self.tiles.output(place, line, 0);
             for (pixel, &sum) in sums[..width].iter().enumerate() {
-                let row = first + pixel;
+                let row = self.tiles.output(place, line, pixel);
                 let sum = simd.add(sum, bias);
                 // SAFETY: forwarded.
                 unsafe {

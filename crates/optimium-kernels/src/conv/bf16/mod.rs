@@ -1,0 +1,373 @@
+//! Convolutions with bfloat16 factors.
+//!
+//! The lines of the image that some lines of the output need are rounded to bfloat16 with zeros around them, in a band that stays
+//! in the cache. Where channels come in pairs, what the kernel covers are pieces of the band, as for any convolution; else they
+//! are gathered into rows. Pixels of bfloat16 under a kernel of one tap are such rows where they lie.
+
+mod band;
+
+use std::ops::Range;
+
+use optimium_simd::Level;
+
+use super::choice::Images;
+use super::parameters::{Geometry, Parameters};
+use super::taps::{Taps, View};
+use crate::epilogue::Epilogue;
+use crate::gemm::run::{Product, share};
+use crate::gemm::{Lines, PackedBf16, Problem, as_pairs, candidates_bf16, rounding_cost};
+use crate::{Packing, Part, Real, SharedSlice};
+use band::RoundedBand;
+
+/// A convolution whose weights are packed in bfloat16.
+#[derive(Clone, Debug)]
+pub struct ConvolutionBf16 {
+    level: Level,
+    parameters: Parameters,
+    weights: PackedBf16,
+}
+
+/// The product that a convolution of one group is.
+fn problem(parameters: &Parameters, images: &Images) -> Problem {
+    let taps = parameters.kernel[0] * parameters.kernel[1];
+    Problem { m: images.pixels(), n: parameters.output_channels, k: taps * parameters.input_channels }
+}
+
+/// One call of [`ConvolutionBf16::run`].
+struct Job<'a, L, T> {
+    geometry: &'a Geometry,
+    x: &'a [L],
+    epilogue: &'a Epilogue<'a, T>,
+    y: SharedSlice<'a, T>,
+    panels: Range<usize>,
+}
+
+impl ConvolutionBf16 {
+    /// Whether it can compute that convolution.
+    pub fn serves(parameters: &Parameters) -> bool {
+        parameters.groups == 1
+    }
+
+    /// Estimated cost of an output pixel, which compares with those of [`candidates`](super::candidates) where the level
+    /// [has](Level::has_bf16) products of bfloat16. Images that are `rounded` are of such already.
+    pub fn cost(level: Level, parameters: &Parameters, images: &Images, rounded: bool) -> f64 {
+        // Cycles to find a line of the kernel in the band, and to gather a vector of it.
+        const LINE: f64 = 3.0;
+        const PIECE: f64 = 2.0;
+        let problem = problem(parameters, images);
+        let product = candidates_bf16(level, &problem)[0].cost / problem.m.max(1) as f64;
+        let (channels, [height, width]) = (parameters.input_channels, parameters.kernel);
+        let pairs = channels.is_multiple_of(2);
+        if rounded && pairs && parameters.kernel == [1, 1] {
+            return product;
+        }
+        let covered = parameters.stride[0] * parameters.stride[1];
+        let band = rounding_cost(&Problem { m: 1, n: 1, k: covered * channels });
+        let gathered = height as f64 * (LINE + PIECE * (width * channels).div_ceil(band::PIECE) as f64);
+        product + band + if pairs { 0.0 } else { gathered }
+    }
+
+    /// Packs `weights`, `[output channels, input channels, kernel height, kernel width]`, for images of about the size of
+    /// `images`, where `packing` says.
+    ///
+    /// # Panics
+    /// Where the numbers do not make a convolution that this [serves](ConvolutionBf16::serves).
+    pub fn new(
+        level: Level,
+        parameters: &Parameters,
+        weights: &[f32],
+        images: &Images,
+        packing: &Packing,
+    ) -> ConvolutionBf16 {
+        parameters.check(weights.len());
+        assert!(ConvolutionBf16::serves(parameters), "groups in {parameters:?}");
+        let (inputs, taps) = (parameters.input_channels, parameters.kernel[0] * parameters.kernel[1]);
+        let layout = candidates_bf16(level, &problem(parameters, images))[0].layout;
+        let weights = PackedBf16::prepare(layout, taps * inputs, packing, |row, output| {
+            weights[(output * inputs + row % inputs) * taps + row / inputs]
+        });
+        ConvolutionBf16 { level, parameters: *parameters, weights }
+    }
+
+    /// Elements of scratch memory that each part needs for such images.
+    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
+        if geometry.output_pixels() == 0 {
+            return 0;
+        }
+        self.band(geometry, 0..self.band_lines(geometry)).len() + self.gathered_len(geometry)
+    }
+
+    /// Elements of the rows that are gathered at once; none where channels come in pairs.
+    fn gathered_len(&self, geometry: &Geometry) -> usize {
+        if self.parameters.input_channels.is_multiple_of(2) {
+            return 0;
+        }
+        let rows = self.gathered_rows().min(geometry.output[0] * geometry.output[1]);
+        rows * self.weights.layout().k + band::PIECE
+    }
+
+    /// Rows that are gathered at once: they stay in the first-level cache.
+    fn gathered_rows(&self) -> usize {
+        const GATHERED_LEN: usize = 4 << 10;
+        const FEWEST: usize = 24;
+        (GATHERED_LEN / self.weights.layout().k.max(1)).max(FEWEST)
+    }
+
+    /// Computes this part's share of `y = epilogue(convolution(x))`, as [`Convolution::run`](super::Convolution::run) with `x` and the
+    /// weights rounded. Subnormal numbers may count as zeros.
+    ///
+    /// # Panics
+    /// Where a slice is too short for the sizes; `scratch` has [`scratch_len`](ConvolutionBf16::scratch_len) elements of
+    /// this part's own, with any content.
+    pub fn run<L: Real, T: Real>(
+        &self,
+        geometry: &Geometry,
+        x: &[L],
+        epilogue: &Epilogue<T>,
+        y: SharedSlice<T>,
+        scratch: &mut [u32],
+        part: Part,
+    ) {
+        geometry.check(&self.parameters, x.len(), y.len());
+        let (pixels, channels) = (geometry.output_pixels(), self.parameters.output_channels);
+        epilogue.check(pixels, channels);
+        if pixels == 0 || channels == 0 {
+            return;
+        }
+        let (rows, panels) = share(part, pixels, self.weights.layout().panels());
+        let job = Job { geometry, x, epilogue, y, panels };
+        if let Some((pairs, left)) = self.pixels(geometry, x) {
+            let product = self.product(&job, pairs, left);
+            // SAFETY: the slices are checked; parts have rows or panels of their own.
+            return unsafe { product.run(rows, job.panels.clone()) };
+        }
+        let image = geometry.output[0] * geometry.output[1];
+        for index in rows.start / image..rows.end.div_ceil(image) {
+            let start = index * image;
+            let of_image = rows.start.max(start) - start..rows.end.min(start + image) - start;
+            self.run_image(&job, index, of_image, scratch);
+        }
+    }
+
+    /// The pixels under a kernel of one tap as rows of pairs, where they are such and lie at equal distances.
+    fn pixels<L: Real>(&self, geometry: &Geometry, x: &[L]) -> Option<(*const u32, Lines)> {
+        let Parameters { kernel, stride, input_channels, .. } = self.parameters;
+        let Geometry { batch, input, output, padding, input_stride, .. } = *geometry;
+        let inside = |axis: usize| padding[axis] == 0 && (output[axis] - 1) * stride[axis] < input[axis];
+        let even_lines = batch == 1 || input[0] == output[0] * stride[0];
+        if kernel != [1, 1] || !inside(0) || !inside(1) || !even_lines {
+            return None;
+        }
+        let pairs = as_pairs(x, input_channels, input_stride)?;
+        let pixel = input_stride / 2;
+        let (stride, line_stride) = (stride[1] * pixel, stride[0] * input[1] * pixel);
+        Some((pairs, Lines { start: 0, rows: output[1], stride, line_stride }))
+    }
+
+    /// The output `pixels` of one image, band by band.
+    fn run_image<L: Real, T: Real>(
+        &self,
+        job: &Job<L, T>,
+        image: usize,
+        pixels: Range<usize>,
+        scratch: &mut [u32],
+    ) {
+        let [height, width] = job.geometry.output;
+        let lines_at_once = self.band_lines(job.geometry);
+        let of_image = job.geometry.input[0] * job.geometry.input[1] * job.geometry.input_stride;
+        let x = &job.x[(image * of_image).min(job.x.len())..];
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            let first = pixel / width;
+            let end = pixels.end.min((first + lines_at_once) * width);
+            let band = self.band(job.geometry, first..end.div_ceil(width));
+            let (of_band, gathered) = scratch.split_at_mut(band.len());
+            band.fill(self.level, x, job.geometry, of_band);
+            let result = Lines { start: (image * height + first) * width, ..Lines::straight(1) };
+            let rows = pixel - first * width..end - first * width;
+            if self.parameters.input_channels.is_multiple_of(2) {
+                self.multiply_pieces(job, &band, of_band, result, rows);
+            } else {
+                self.multiply_gathered(job, &band, of_band, result, rows, gathered);
+            }
+            pixel = end;
+        }
+    }
+
+    /// The output pixels `rows` of a band whose pixels are pairs, as they lie there.
+    fn multiply_pieces<L: Real, T: Real>(
+        &self,
+        job: &Job<L, T>,
+        band: &RoundedBand,
+        pairs: &[u32],
+        result: Lines,
+        rows: Range<usize>,
+    ) {
+        let [down, across] = self.parameters.stride;
+        let channels = self.parameters.input_channels / 2;
+        let view = View { data: &[], pixel: channels, line: band.size[1] * channels };
+        let left = Lines {
+            start: 0,
+            rows: job.geometry.output[1],
+            stride: across * view.pixel,
+            line_stride: down * view.line,
+        };
+        let taps = Taps { channels, ..Taps::of(&self.parameters, true) };
+        taps.with_runs(&view, |runs, run_length| {
+            let reach =
+                left.farthest(rows.clone()) + runs.iter().map(|run| run.left).max().unwrap_or(0) + run_length;
+            assert!(reach <= pairs.len(), "the kernel reaches past the band");
+            let row_len = channels * down * across;
+            let product =
+                Product { runs, run_length, result, row_len, ..self.product(job, pairs.as_ptr(), left) };
+            // SAFETY: all pieces lie in the band; the other slices are checked, and parts have rows or panels of their own.
+            unsafe { product.run(rows, job.panels.clone()) };
+        });
+    }
+
+    /// The output pixels `rows` of a band, gathered to rows of pairs.
+    fn multiply_gathered<L: Real, T: Real>(
+        &self,
+        job: &Job<L, T>,
+        band: &RoundedBand,
+        of_band: &[u32],
+        result: Lines,
+        rows: Range<usize>,
+        gathered: &mut [u32],
+    ) {
+        let pairs = self.weights.layout().k;
+        let (at_once, taps) = (self.gathered_rows(), Taps::of(&self.parameters, true));
+        for first in rows.clone().step_by(at_once) {
+            let count = at_once.min(rows.end - first);
+            let pixels = first..first + count;
+            band.gather(&taps, self.parameters.stride, job.geometry.output[1], of_band, pixels, gathered);
+            let result = Lines { start: result.start + first, ..result };
+            let product = Product { result, ..self.product(job, gathered.as_ptr(), Lines::straight(pairs)) };
+            // SAFETY: the rows were just written; the other slices are checked, and parts have rows or panels of their own.
+            unsafe { product.run(0..count, job.panels.clone()) };
+        }
+    }
+
+    fn product<'a, L: Real, T: Real>(
+        &'a self,
+        job: &Job<'a, L, T>,
+        pairs: *const u32,
+        left: Lines,
+    ) -> Product<'a, T> {
+        let stride = job.geometry.output_stride;
+        self.weights.product(job.geometry.output_pixels(), pairs, left, job.epilogue, job.y, stride)
+    }
+
+    /// The input that the output `lines` need.
+    fn band(&self, geometry: &Geometry, lines: Range<usize>) -> RoundedBand {
+        let (stride, extent) = (self.parameters.stride, self.parameters.extent());
+        let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
+        let origin =
+            |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
+        RoundedBand {
+            origin: [origin(0, lines.start), origin(1, 0)],
+            size: [size(0, lines.len()), size(1, geometry.output[1])],
+            channels: self.parameters.input_channels,
+        }
+    }
+
+    /// Output lines whose input is rounded at once.
+    fn band_lines(&self, geometry: &Geometry) -> usize {
+        /// Elements that a band may have, so that it stays in the second-level cache.
+        const BAND_LEN: usize = 128 << 10;
+        let line = self.band(geometry, 0..1).size[1] * self.parameters.input_channels;
+        let lines =
+            (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
+        (lines + 1).min(geometry.output[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::reference::Case;
+    use half::bf16;
+    use optimium_testing::{Tolerance, compare, each_case};
+
+    /// `[batch, height, width, inputs, outputs, kernel, kernel, stride, stride, dilation, dilation, padding begin and end
+    /// down, across]`
+    const CASES: [[usize; 15]; 16] = [
+        [1, 7, 9, 8, 16, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
+        [2, 8, 7, 8, 20, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0],
+        [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [2, 6, 7, 8, 33, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
+        [1, 7, 7, 16, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [3, 14, 14, 5, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 9, 11, 3, 16, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1],
+        [2, 20, 22, 3, 64, 7, 7, 2, 2, 1, 1, 3, 3, 3, 3],
+        [2, 9, 11, 4, 16, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2],
+        [1, 1, 40, 8, 16, 1, 5, 1, 1, 1, 1, 0, 0, 2, 2],
+        [1, 2, 2, 3, 5, 5, 5, 1, 1, 1, 1, 4, 4, 4, 4],
+        [1, 40, 50, 12, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [0, 5, 5, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 5, 5, 3, 0, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 5, 5, 0, 4, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 0, 5, 3, 4, 3, 3, 1, 1, 1, 1, 2, 2, 1, 1],
+    ];
+
+    /// A case whose factors are bfloat16 already.
+    fn case(sizes: &[usize; 15], gaps: [usize; 2]) -> Case {
+        let &[batch, h, w, inputs, outputs, kh, kw, sh, sw, dh, dw, top, bottom, left, right] = sizes;
+        let (kernel, stride, dilation) = ([kh, kw], [sh, sw], [dh, dw]);
+        let parameters = Parameters {
+            input_channels: inputs,
+            output_channels: outputs,
+            kernel,
+            stride,
+            dilation,
+            groups: 1,
+        };
+        let [eh, ew] = parameters.extent();
+        let output = [(h + top + bottom - eh) / sh + 1, (w + left + right - ew) / sw + 1];
+        let (input, padding) = ([h, w], [top, left]);
+        let geometry = Geometry { batch, input, output, padding, input_stride: 0, output_stride: 0 };
+        let mut case = Case::new(parameters, geometry, gaps);
+        for factor in case.x.iter_mut().chain(&mut case.weights) {
+            *factor = bf16::from_f32(*factor).to_f32();
+        }
+        case
+    }
+
+    #[test]
+    fn convolutions_of_rounded_factors() {
+        let cases = CASES.iter().flat_map(|sizes| [[0, 0], [3, 2]].map(|gaps| (sizes, gaps)));
+        each_case(cases, |&(sizes, gaps)| {
+            let case = case(sizes, gaps);
+            let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
+            for level in [Level::Portable, Level::best()] {
+                let (images, packing) = (Images::default(), Packing::default());
+                let convolution =
+                    ConvolutionBf16::new(level, &case.parameters, &case.weights, &images, &packing);
+                let run = |parts: usize| {
+                    let mut y = case.blank();
+                    let shared = SharedSlice::new(&mut y);
+                    for index in 0..parts {
+                        let mut scratch = vec![u32::MAX; convolution.scratch_len(&case.geometry)];
+                        let part = Part { index, count: parts };
+                        convolution.run(&case.geometry, &case.x, &epilogue, shared, &mut scratch, part);
+                    }
+                    y
+                };
+                let whole = run(1);
+                compare(&whole, &case.expected(), Tolerance::dot(case.depth()))
+                    .map_err(|e| format!("{level}: {e}"))?;
+                compare(&run(3), &whole, Tolerance::Exact).map_err(|e| format!("{level}, 3 parts: {e}"))?;
+                let x: Vec<bf16> = case.x.iter().map(|&x| bf16::from_f32(x)).collect();
+                let mut y: Vec<bf16> = case.blank().into_iter().map(bf16::from_f32).collect();
+                let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
+                let mut scratch = vec![u32::MAX; convolution.scratch_len(&case.geometry)];
+                let shared = SharedSlice::new(&mut y);
+                convolution.run(&case.geometry, &x, &epilogue, shared, &mut scratch, Part::WHOLE);
+                let found: Vec<f32> = y.iter().map(|y| y.to_f32()).collect();
+                let once: Vec<f32> = whole.iter().map(|&y| bf16::from_f32(y).to_f32()).collect();
+                compare(&found, &once, Tolerance::Exact).map_err(|e| format!("{level}, rounded: {e}"))?;
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,496 @@
+//! Matrix products with seven multiplications of quarters instead of eight.
+//!
+//! Strassen, "Gaussian elimination is not optimal" (1969), in the form of Winograd with fifteen additions, and one level of
+//! it. The sums of quarters of the right matrix are packed ahead. The halves of the left matrix are its even and its odd rows,
+//! so that any pair of neighbours can be computed without the others; behind an odd number of rows there is one of zeros. With
+//! the sums that [`LeftSums`] and the packed right matrix hold, the quarters of the result are, in the order of [`PASSES`],
+//!
+//! ```text
+//! U = A₁₁ B₁₁                      C₁₁ = U + A₁₂ B₂₁
+//! V = U + (A₂₁ + A₂₂ − A₁₁) (B₁₁ − B₁₂ + B₂₂)
+//! W = V + (A₁₁ − A₂₁) (B₂₂ − B₁₂)  C₂₁ = W + A₂₂ (B₂₁ − B₁₁ + B₁₂ − B₂₂)
+//! X = (A₂₁ + A₂₂) (B₁₂ − B₁₁)      C₂₂ = W + X
+//!                                  C₁₂ = V + X + (A₁₁ + A₁₂ − A₂₁ − A₂₂) B₂₂
+//! ```
+//!
+//! where most additions cost nothing, because a product's sums start from what they are added to.
+//!
+//! Few rows are bound by reading the right matrix, of which all sums are seven quarters. They are not paired: each stands above
+//! a row of zeros, for which the four products of [`SINGLE_PASSES`] are left, as many as a plain product has.
+//!
+//! Errors are bounded by norms: those of an element follow the largest elements of both of its rows of the left matrix and of
+//! both of its columns of the right one, and not only its own ones (Higham, "Accuracy and Stability of Numerical Algorithms",
+//! section 23.2.2). One level makes them two to three times as large as those of a plain product where all rows and columns
+//! are of one size. What is not finite in a row shows in its neighbour.
+//!
+//! | file | |
+//! |---|---|
+//! | `choice` | where it pays |
+//! | `left`, `right` | sums of quarters of the factors |
+
+mod choice;
+mod left;
+mod right;
+
+use std::ops::Range;
+use std::ptr::null;
+
+use optimium_simd::Level;
+
+pub use choice::candidates_strassen;
+pub use right::PackedStrassen;
+
+use super::kernel::Carry;
+use super::layout::Panel;
+use super::lines::{Lines, Run};
+use super::run::{Product, divides_panels};
+use super::tile::strip;
+use crate::epilogue::Epilogue;
+use crate::{Part, SharedSlice};
+use left::{LeftSums, SUMS};
+
+/// A left factor.
+#[derive(Clone, Copy)]
+enum Left {
+    /// That half of the first or second rows as it lies.
+    Quarter(usize),
+    /// The one of [`LeftSums`].
+    Sum(usize),
+}
+
+/// One step of a panel: the product of a left factor and the right sum of that index, if any, is added to kept sums.
+#[derive(Clone, Copy)]
+struct Pass {
+    product: Option<(Left, usize)>,
+    initial: [Option<usize>; 2],
+    to: To,
+    /// Whether second rows of pairs are computed, or first ones.
+    second: bool,
+}
+
+/// Where the sums of a pass go.
+#[derive(Clone, Copy)]
+enum To {
+    Kept(usize),
+    /// To that half of the columns.
+    Result(usize),
+}
+
+/// How many kept sums there are of each row.
+const KEPT: usize = 3;
+
+/// All of a panel.
+const PASSES: [Pass; 8] = {
+    use Left::{Quarter, Sum};
+    use To::{Kept, Result};
+    [
+        pass((Quarter(0), 0), [None, None], Kept(0), false),
+        pass((Quarter(1), 1), [Some(0), None], Result(0), false),
+        pass((Sum(1), 2), [Some(0), None], Kept(0), false),
+        pass((Sum(2), 3), [Some(0), None], Kept(1), true),
+        pass((Quarter(1), 4), [Some(1), None], Result(0), true),
+        pass((Sum(0), 5), [None, None], Kept(2), false),
+        Pass { product: None, initial: [Some(1), Some(2)], to: Result(1), second: true },
+        pass((Sum(3), 6), [Some(0), Some(2)], Result(1), false),
+    ]
+};
+
+/// All of a panel for rows above zeros.
+const SINGLE_PASSES: [Pass; 4] = {
+    let [first, second, third, .., last] = PASSES;
+    [first, second, third, Pass { initial: [Some(0), None], ..last }]
+};
+
+const fn pass(product: (Left, usize), initial: [Option<usize>; 2], to: To, second: bool) -> Pass {
+    Pass { product: Some(product), initial, to, second }
+}
+
+/// Rows that are worth to be paired.
+const PAIRED_ROWS: usize = 32;
+
+/// How the rows of a product are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pairing {
+    Neighbours,
+    Zeros,
+}
+
+impl Pairing {
+    /// The one for `m` rows, whatever part of them is computed.
+    fn of(m: usize) -> Pairing {
+        if m < PAIRED_ROWS { Pairing::Zeros } else { Pairing::Neighbours }
+    }
+
+    /// Rows of a pair.
+    fn rows(self) -> usize {
+        match self {
+            Pairing::Neighbours => 2,
+            Pairing::Zeros => 1,
+        }
+    }
+
+    fn passes(self) -> &'static [Pass] {
+        match self {
+            Pairing::Neighbours => &PASSES,
+            Pairing::Zeros => &SINGLE_PASSES,
+        }
+    }
+}
+
+/// Pairs of rows that make reading the right sums again worth while.
+const BLOCK_PAIRS: usize = 96;
+
+impl PackedStrassen {
+    /// `f32` elements of scratch memory that each part of [`gemm_strassen`] needs for `m` rows.
+    pub fn scratch_len(&self, m: usize) -> usize {
+        let pairs = m.div_ceil(Pairing::of(m).rows()).min(BLOCK_PAIRS);
+        pairs * (SUMS * self.sum_stride() + KEPT * self.width())
+    }
+
+    /// Elements from one row of a left sum to the next: rows begin at cache lines, in sets of the cache that differ.
+    fn sum_stride(&self) -> usize {
+        const LINE: usize = 16;
+        self.layout.k.next_multiple_of(LINE) + LINE
+    }
+
+    /// Columns of a panel.
+    fn width(&self) -> usize {
+        self.layout.tile.vectors * self.layout.lanes()
+    }
+}
+
+/// `C[m,n] = epilogue(A[m,k] · B[k,n])` in `f32`, with errors as the [module](self) says.
+///
+/// Rows of A and C lie as for [`gemm`](super::gemm()). `scratch` has [`PackedStrassen::scratch_len`] elements of this part's
+/// own, with any content.
+///
+/// # Panics
+/// Where `b` is for another level, or a slice too short for the sizes.
+pub fn gemm_strassen(
+    level: Level,
+    m: usize,
+    a: &[f32],
+    a_stride: usize,
+    b: &PackedStrassen,
+    epilogue: &Epilogue,
+    c: SharedSlice<f32>,
+    c_stride: usize,
+    scratch: &mut [f32],
+    part: Part,
+) {
+    let layout = &b.layout;
+    assert!(layout.level <= level, "a matrix packed for {} in a product at {level}", layout.level);
+    if m == 0 || layout.n == 0 {
+        return;
+    }
+    super::check_bounds(m, [b.k(), b.n()], [a.len(), a_stride], [c.len(), c_stride]);
+    epilogue.check(m, b.n());
+    assert!(scratch.len() >= b.scratch_len(m), "{} elements of scratch memory", scratch.len());
+    let pairing = Pairing::of(m);
+    let (pairs, panels) = match (m.div_ceil(pairing.rows()), layout.panels()) {
+        (pairs, panels) if divides_panels(part.count, m, panels) => (0..pairs, part.range(panels)),
+        (pairs, panels) => (part.range(pairs), 0..panels),
+    };
+    let job = Job { m, pairing, a: a.as_ptr(), a_stride, b, epilogue, c: c.as_mut_ptr(), c_stride, panels };
+    let blocks = pairs.len().div_ceil(BLOCK_PAIRS);
+    for block in 0..blocks {
+        let (first, count) = strip(pairs.len(), blocks, block);
+        let first = pairs.start + first;
+        // SAFETY: all rows lie in their slices, as was checked; parts have rows or columns of their own.
+        unsafe { job.block(first..first + count, scratch, block + 1 == blocks) };
+    }
+}
+
+/// One part's share of a product.
+struct Job<'a> {
+    m: usize,
+    pairing: Pairing,
+    a: *const f32,
+    a_stride: usize,
+    b: &'a PackedStrassen,
+    epilogue: &'a Epilogue<'a>,
+    c: *mut f32,
+    c_stride: usize,
+    panels: Range<usize>,
+}
+
+/// The sums of a block of rows.
+struct Scratch {
+    left: *const f32,
+    kept: *mut f32,
+}
+
+impl Job<'_> {
+    /// Computes these pairs of rows, which may be the last ones.
+    ///
+    /// # Safety
+    /// All rows of all matrices are accessible, and those of the result for this call alone. The scratch memory is as long as it
+    /// has to be.
+    unsafe fn block(&self, pairs: Range<usize>, scratch: &mut [f32], last: bool) {
+        let (layout, sum_stride) = (&self.b.layout, self.b.sum_stride());
+        let (left, kept) = scratch.split_at_mut(SUMS * pairs.len() * sum_stride);
+        layout.level.run(LeftSums {
+            a: self.a,
+            rows: self.m,
+            stride: self.a_stride,
+            pairing: self.pairing,
+            half: layout.k,
+            pairs: pairs.clone(),
+            out: left,
+            sum_stride,
+        });
+        let scratch = Scratch { left: left.as_ptr(), kept: kept.as_mut_ptr() };
+        let passes = self.pairing.passes();
+        for index in self.panels.clone() {
+            for (at, pass) in passes.iter().enumerate() {
+                let later = passes[at + 1..].iter().find_map(|pass| pass.product);
+                let following = match (later, index + 1) {
+                    (Some((_, sum)), _) => Some((sum, index)),
+                    (None, next) if next < self.panels.end => Some((0, next)),
+                    _ => (!last).then_some((0, self.panels.start)),
+                };
+                // SAFETY: forwarded.
+                unsafe { self.pass(pass, &pairs, layout.panel(index), &scratch, following) };
+            }
+        }
+    }
+
+    /// One pass of a panel, while the panel of that right sum and index is fetched.
+    ///
+    /// # Safety
+    /// As for [`block`](Job::block).
+    unsafe fn pass(
+        &self,
+        pass: &Pass,
+        pairs: &Range<usize>,
+        panel: Panel,
+        scratch: &Scratch,
+        following: Option<(usize, usize)>,
+    ) {
+        let (layout, second, step) = (&self.b.layout, usize::from(pass.second), self.pairing.rows());
+        let rows =
+            if pass.second { pairs.end.min(self.m / 2).saturating_sub(pairs.start) } else { pairs.len() };
+        if rows == 0 {
+            return;
+        }
+        let kept = |index: usize| scratch.kept.wrapping_add(index * pairs.len() * self.b.width());
+        let runs: &[Run] = if pass.product.is_some() { &[Run { left: 0, right: 0 }] } else { &[] };
+        let (left, sum) = pass.product.unwrap_or((Left::Quarter(0), 0));
+        let sum_stride = self.b.sum_stride();
+        let (a, left) = match left {
+            Left::Quarter(half) => {
+                let start = (step * pairs.start + second) * self.a_stride + half * layout.k;
+                (self.a, Lines { start, ..Lines::straight(step * self.a_stride) })
+            }
+            Left::Sum(sum) => {
+                (scratch.left.wrapping_add(sum * pairs.len() * sum_stride), Lines::straight(sum_stride))
+            }
+        };
+        let (target, half, no_epilogue) = match pass.to {
+            To::Kept(index) => (Some(kept(index)), 0, Epilogue::default()),
+            To::Result(half) => (None, half, *self.epilogue),
+        };
+        let product = Product {
+            layout,
+            packed: self.b.sum(sum),
+            following: &[],
+            a,
+            left,
+            runs,
+            run_length: layout.k,
+            row_len: layout.k,
+            result: Lines { start: step * pairs.start + second, ..Lines::straight(step) },
+            c: self.c,
+            c_stride: self.c_stride,
+            column: half * layout.n,
+            epilogue: &no_epilogue,
+            single_row: self.m == 1,
+        };
+        let initial = pass.initial.map(|index| index.map_or(null(), |index| kept(index).cast_const()));
+        let carry = Carry { initial, kept: target.unwrap_or(std::ptr::null_mut()) };
+        let next = following.map_or(&[][..], |(sum, index)| self.b.panel(sum, layout.panel(index)));
+        // SAFETY: forwarded.
+        unsafe { product.panel(0, rows, panel, next, carry) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::{Layout, PackedMatrix};
+    use super::super::tile::Tile;
+    use super::super::{Problem, gemm, pick};
+    use super::*;
+    use crate::Packing;
+    use crate::activation::{Activation, apply_scalar};
+    use crate::epilogue::Residual;
+    use optimium_testing::{Random, Tolerance, compare, each_case};
+    use std::borrow::Cow;
+
+    const GAP: usize = 3;
+
+    /// Errors of sums of `k` products of order one: some times those of a plain product.
+    fn tolerance(k: usize) -> Tolerance {
+        Tolerance::Scaled { epsilon: 6e-6, scale: (k.max(1) as f32).sqrt().max(1.0) }
+    }
+
+    /// The operands of a product whose rows have gaps.
+    struct Operands {
+        sizes: [usize; 3],
+        a: Vec<f32>,
+        b: Vec<f32>,
+        bias: Vec<f32>,
+        residual: Vec<f32>,
+    }
+
+    impl Operands {
+        fn new(sizes: [usize; 3]) -> Operands {
+            let [m, n, k] = sizes;
+            let mut random = Random::new((m * 1000 + n * 10 + k) as u64);
+            Operands {
+                sizes,
+                a: random.floats(m * (k + GAP)),
+                b: random.floats(k * n),
+                bias: random.floats(n),
+                residual: random.floats(m * (n + GAP)),
+            }
+        }
+
+        /// With a residual before or after the activation.
+        fn epilogue(&self, activation: Activation, after_activation: Option<bool>) -> Epilogue<'_> {
+            let stride = self.sizes[1] + GAP;
+            Epilogue {
+                bias: Some(&self.bias),
+                residual: after_activation.map(|after_activation| Residual {
+                    data: (&self.residual).into(),
+                    stride,
+                    after_activation,
+                }),
+                activation,
+                slope: None,
+            }
+        }
+
+        fn expected(&self, epilogue: &Epilogue) -> Vec<f32> {
+            let [m, n, k] = self.sizes;
+            let mut c = vec![7.0; m * (n + GAP)];
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let product = |p| f64::from(self.a[i * (k + GAP) + p]) * f64::from(self.b[p * n + j]);
+                let sum = ((0..k).map(product).sum::<f64>() + f64::from(self.bias[j])) as f32;
+                let added = epilogue.residual.map_or(0.0, |_| self.residual[i * (n + GAP) + j]);
+                let late = epilogue.residual.is_some_and(|residual| residual.after_activation);
+                let x = apply_scalar(epilogue.activation, if late { sum } else { sum + added });
+                c[i * (n + GAP) + j] = if late { x + added } else { x };
+            }
+            c
+        }
+
+        fn run(&self, packed: &PackedStrassen, epilogue: &Epilogue, count: usize) -> Vec<f32> {
+            let [m, n, k] = self.sizes;
+            let mut c = vec![7.0; m * (n + GAP)];
+            let shared = SharedSlice::new(&mut c);
+            for index in 0..count {
+                let mut scratch = vec![f32::NAN; packed.scratch_len(m)];
+                let (part, level) = (Part { index, count }, packed.layout.level);
+                let scratch = &mut scratch;
+                gemm_strassen(level, m, &self.a, k + GAP, packed, epilogue, shared, n + GAP, scratch, part);
+            }
+            c
+        }
+    }
+
+    fn prepare(layout: Layout, b: &[f32], strides: [usize; 2]) -> PackedStrassen {
+        PackedStrassen::prepare(layout, "as it is", &Packing::default(), || Cow::Borrowed(b), strides)
+    }
+
+    /// Checks every tile of every level, in one and several parts.
+    fn check(operands: &Operands, epilogue: &Epilogue) -> Result<(), String> {
+        let [_, n, k] = operands.sizes;
+        let expected = operands.expected(epilogue);
+        for level in Level::available() {
+            for tile in Tile::all(level) {
+                let layout = Layout::new(level, tile, k / 2, n / 2);
+                let packed = prepare(layout, &operands.b, [n, 1]);
+                let whole = operands.run(&packed, epilogue, 1);
+                compare(&whole, &expected, tolerance(k)).map_err(|e| format!("{level}, {layout}: {e}"))?;
+                for parts in [2, 3] {
+                    compare(&operands.run(&packed, epilogue, parts), &whole, Tolerance::Exact)
+                        .map_err(|e| format!("{level}, {layout}, {parts} parts: {e}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn products_of_all_shapes_at_all_levels() {
+        let shapes = [1, 2, 3, 4, 5, 11, 12, 13, 24, 25, 49].into_iter().flat_map(|m| {
+            [2, 6, 30, 32, 34, 62, 64, 66, 128, 130, 260].into_iter().map(move |n| [m, n, 10 + 2 * (m % 13)])
+        });
+        let deep = [[1, 64, 2], [3, 70, 300], [130, 40, 64], [401, 34, 500], [70, 130, 34]];
+        let empty = [[0, 4, 4], [4, 0, 4], [4, 4, 0]];
+        each_case(shapes.chain(deep).chain(empty), |&sizes| {
+            let operands = Operands::new(sizes);
+            check(&operands, &operands.epilogue(Activation::Relu, None))
+        });
+    }
+
+    #[test]
+    fn epilogues_of_all_kinds() {
+        let activations = [Activation::None, Activation::LeakyRelu { alpha: 0.1 }, Activation::Gelu];
+        let residuals = [None, Some(false), Some(true)];
+        let cases = activations.into_iter().flat_map(|activation| residuals.map(|added| (activation, added)));
+        each_case(cases, |&(activation, added)| {
+            let operands = Operands::new([27, 74, 18]);
+            check(&operands, &operands.epilogue(activation, added))
+        });
+    }
+
+    #[test]
+    fn strides_of_the_right_matrix() {
+        let (n, k) = (70, 42);
+        let b = Random::new(3).floats(n * k);
+        let transposed: Vec<f32> = (0..n * k).map(|at| b[at % k * n + at / k]).collect();
+        each_case(Level::available(), |&level| {
+            let layout = candidates_strassen(level, &Problem { m: 64, n, k })[0].layout;
+            let (plain, other) = (prepare(layout, &b, [n, 1]), prepare(layout, &transposed, [1, k]));
+            compare(&plain.data, &other.data, Tolerance::Exact)
+        });
+    }
+
+    /// The root of the mean square of the errors, relative to that of what was expected.
+    fn error(actual: &[f32], expected: &[f32]) -> f64 {
+        let square = |x: f64| x * x;
+        let errors = actual.iter().zip(expected).map(|(&a, &b)| square(f64::from(a) - f64::from(b)));
+        let squares = expected.iter().map(|&b| square(f64::from(b)));
+        (errors.sum::<f64>() / squares.sum::<f64>()).sqrt()
+    }
+
+    /// How many times the errors of a plain product are allowed.
+    const GROWTH: f64 = 3.5;
+
+    #[test]
+    fn errors_are_a_few_times_those_of_plain_products() {
+        each_case([[64, 64, 256], [130, 96, 1024], [32, 128, 3072], [20, 64, 512]], |&sizes| {
+            let [m, n, k] = sizes;
+            let operands = Operands::new(sizes);
+            let epilogue = operands.epilogue(Activation::None, None);
+            let expected = operands.expected(&epilogue);
+            for level in Level::available() {
+                let layout = pick(level, &Problem { m, n, k });
+                let plain = PackedMatrix::new(layout, &operands.b, n, 1, &Packing::default());
+                let mut c = vec![7.0; m * (n + GAP)];
+                let (shared, stride) = (SharedSlice::new(&mut c), n + GAP);
+                let (a, b) = (&operands.a, &plain.data);
+                gemm(layout.level, m, a, k + GAP, &layout, b, &epilogue, shared, stride, Part::WHOLE);
+                let allowed = GROWTH * error(&c, &expected);
+                let layout = pick(level, &Problem { m, n: n / 2, k: k / 2 });
+                let c = operands.run(&prepare(layout, &operands.b, [n, 1]), &epilogue, 1);
+                let found = error(&c, &expected);
+                if found > allowed {
+                    return Err(format!("{level}, {layout}: {found:e} where {allowed:e} are allowed"));
+                }
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! What tensors of reals are stored in: single precision or bfloat16. Kernels compute in `f32` either way.
+
+use half::bf16;
+use optimium_simd::Simd;
+
+/// A stored real number: `f32` or [`bf16`].
+pub trait Real: bytemuck::Pod + Default + Into<f32> + Send + Sync {
+    /// Whether storing rounds. Such elements want the instructions of [`run_bf16`](optimium_simd::Level::run_bf16).
+    const ROUNDED: bool;
+
+    /// `LANES` elements.
+    /// # Safety
+    /// They are readable at `p`.
+    unsafe fn load<S: Simd>(simd: S, p: *const Self) -> S::F32;
+    /// The first `n` elements, at most `LANES` of them; the other lanes are zero.
+    /// # Safety
+    /// They are readable at `p`.
+    unsafe fn load_first<S: Simd>(simd: S, p: *const Self, n: usize) -> S::F32;
+    /// Stores all lanes.
+    /// # Safety
+    /// `LANES` elements are writable at `p`.
+    unsafe fn store<S: Simd>(simd: S, p: *mut Self, v: S::F32);
+    /// Stores the first `n` lanes, at most `LANES` of them.
+    /// # Safety
+    /// `n` elements are writable at `p`.
+    unsafe fn store_first<S: Simd>(simd: S, p: *mut Self, v: S::F32, n: usize);
+    /// The bits of as many elements as `out` holds, as bfloat16.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    fn round<S: Simd>(simd: S, x: &[Self], out: &mut [u16]);
+}
+
+impl Real for f32 {
+    const ROUNDED: bool = false;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, p: *const f32) -> S::F32 {
+        // SAFETY: forwarded.
+        unsafe { simd.load(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, p: *const f32, n: usize) -> S::F32 {
+        // Masked loads and stores are slow on some processors that have AVX2 only.
+        // SAFETY: forwarded; the mask selects the elements.
+        unsafe { if n >= S::LANES { simd.load(p) } else { simd.load_masked(p, simd.first(n)) } }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, p: *mut f32, v: S::F32) {
+        // SAFETY: forwarded.
+        unsafe { simd.store(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, p: *mut f32, v: S::F32, n: usize) {
+        // SAFETY: forwarded; the mask selects the elements.
+        unsafe { if n >= S::LANES { simd.store(p, v) } else { simd.store_masked(p, v, simd.first(n)) } }
+    }
+    #[inline(always)]
+    fn round<S: Simd>(simd: S, x: &[f32], out: &mut [u16]) {
+        for (x, y) in x[..out.len()].chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+            // SAFETY: the count is that of the two chunks, which are equally long.
+            unsafe { simd.store_bf16(y.as_mut_ptr(), f32::load_first(simd, x.as_ptr(), x.len()), x.len()) };
+        }
+    }
+}
+
+impl Real for bf16 {
+    const ROUNDED: bool = true;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, p: *const bf16) -> S::F32 {
+        // SAFETY: forwarded.
+        unsafe { simd.load_bf16(p.cast(), S::LANES) }
+    }
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, p: *const bf16, n: usize) -> S::F32 {
+        // SAFETY: forwarded.
+        unsafe { simd.load_bf16(p.cast(), n) }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, p: *mut bf16, v: S::F32) {
+        // SAFETY: forwarded.
+        unsafe { simd.store_bf16(p.cast(), v, S::LANES) }
+    }
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, p: *mut bf16, v: S::F32, n: usize) {
+        // SAFETY: forwarded.
+        unsafe { simd.store_bf16(p.cast(), v, n) }
+    }
+    #[inline(always)]
+    fn round<S: Simd>(_simd: S, x: &[bf16], out: &mut [u16]) {
+        out.copy_from_slice(bytemuck::cast_slice(&x[..out.len()]));
+    }
+}

@@ -1,0 +1,220 @@
+//! The buffer that events are written to.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use optimium_device::{DeviceId, DeviceKind, PlatformKind};
+use optimium_tensor::{Error, ErrorKind, Result};
+
+use super::event::{Activity, Event, EventKind, Transfer};
+
+/// A buffer of events for any number of writers, who never wait: each event gets a slot of its own by one atomic
+/// addition. When the slots are used up, further events are counted and lost.
+#[derive(Debug)]
+pub struct EventRecorder {
+    slots: Box<[Slot]>,
+    /// Slots that were asked for, which may be more than there are.
+    taken: AtomicUsize,
+    origin: Instant,
+}
+
+/// One event. It is written last to first: `what` is not zero as soon as the rest is there.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The kind and one, the thread, and the operation or the tensor.
+    what: AtomicU64,
+    /// Nanoseconds since the origin.
+    time: AtomicU64,
+    /// Source and destination of a copy.
+    devices: AtomicU64,
+}
+
+/// What an activity is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The model.
+    Model,
+    /// An operation, by its index.
+    Operation(u32),
+    /// A worker's part of an operation.
+    Part {
+        /// The operation's index.
+        operation: u32,
+        /// The worker's number.
+        thread: u32,
+    },
+    /// A tensor on its way.
+    Transfer(Transfer),
+}
+
+impl EventRecorder {
+    /// A recorder with room for `bytes` bytes of events, at least for one pair.
+    ///
+    /// # Errors
+    /// [`OutOfResource`](ErrorKind::OutOfResource) where there is not so much memory.
+    pub fn new(bytes: usize) -> Result<EventRecorder> {
+        let count = (bytes / size_of::<Slot>()).max(2);
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(count).map_err(|cause| {
+            Error::new(ErrorKind::OutOfResource, format!("no memory for {bytes} bytes of events"))
+                .with_cause(cause)
+        })?;
+        slots.resize_with(count, Slot::default);
+        Ok(EventRecorder { slots: slots.into(), taken: AtomicUsize::new(0), origin: Instant::now() })
+    }
+
+    /// Records that `activity` lasted from `start` to `end`. Both events are kept, or both are lost.
+    pub fn record(&self, activity: Activity, subject: Subject, start: Instant, end: Instant) {
+        // Slots are not reused: no order with other memory is needed.
+        let first = self.taken.fetch_add(2, Ordering::Relaxed);
+        let Some([begin_slot, end_slot]) = self.slots.get(first..).and_then(<[Slot]>::first_chunk) else {
+            return;
+        };
+        let (about, devices) = encoded(subject);
+        for (slot, time, is_end) in [(begin_slot, start, false), (end_slot, end, true)] {
+            let since = u64::try_from(time.saturating_duration_since(self.origin).as_nanos());
+            slot.time.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
+            slot.devices.store(devices, Ordering::Relaxed);
+            let kind = 2 * activity as u64 + u64::from(is_end);
+            slot.what.store(about | (kind + 1) << KIND_SHIFT, Ordering::Release);
+        }
+    }
+
+    /// The events so far, by time.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events: Vec<Event> = self.slots.iter().take(self.taken()).filter_map(Slot::event).collect();
+        // What begins where something else ends comes after it: the sort keeps ends and begins of one time in the order of writing.
+        events.sort_by_key(|event| event.time);
+        events
+    }
+
+    /// Events that found no room.
+    pub fn lost(&self) -> usize {
+        // An odd slot at the end holds no pair.
+        self.taken() - self.taken().min(self.slots.len() & !1)
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+const KIND_SHIFT: u32 = 56;
+const THREAD_SHIFT: u32 = 32;
+const THREAD_MASK: u64 = 0xff_ffff;
+
+/// The parts of a slot that say what an event is about.
+fn encoded(subject: Subject) -> (u64, u64) {
+    match subject {
+        Subject::Model => (0, 0),
+        Subject::Operation(operation) => (u64::from(operation), 0),
+        Subject::Part { operation, thread } => {
+            ((u64::from(thread) & THREAD_MASK) << THREAD_SHIFT | u64::from(operation), 0)
+        }
+        Subject::Transfer(Transfer { tensor, source, destination }) => {
+            (u64::from(tensor), device_code(source) << 32 | device_code(destination))
+        }
+    }
+}
+
+impl Slot {
+    fn event(&self) -> Option<Event> {
+        let what = self.what.load(Ordering::Acquire);
+        let kind = EventKind::all().nth(usize::try_from((what >> KIND_SHIFT).checked_sub(1)?).ok()?)?;
+        let devices = self.devices.load(Ordering::Relaxed);
+        let number = what as u32;
+        let has_operation = matches!(kind.activity, Activity::LayerExecute | Activity::Wait);
+        Some(Event {
+            kind,
+            time: Duration::from_nanos(self.time.load(Ordering::Relaxed)),
+            operation: has_operation.then_some(number),
+            thread: (kind.activity == Activity::LayerExecute)
+                .then_some((what >> THREAD_SHIFT & THREAD_MASK) as u32),
+            transfer: match kind.activity {
+                Activity::Copy => Some(Transfer {
+                    tensor: number,
+                    source: device_of_code(devices >> 32)?,
+                    destination: device_of_code(devices & 0xffff_ffff)?,
+                }),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// Platform, kind, number and host, a byte each.
+fn device_code(device: DeviceId) -> u64 {
+    let platform = PlatformKind::ALL.iter().position(|&platform| platform == device.platform);
+    let kind = DeviceKind::ALL.iter().position(|&kind| kind == device.device_kind);
+    let byte = |value: u64| value.min(0xff);
+    let position = |position: Option<usize>| byte(position.map_or(0xff, |position| position as u64));
+    position(platform) << 24
+        | position(kind) << 16
+        | byte(u64::from(device.index)) << 8
+        | byte(u64::from(device.host_id))
+}
+
+fn device_of_code(code: u64) -> Option<DeviceId> {
+    let byte = |shift: u32| (code >> shift & 0xff) as u32;
+    Some(DeviceId {
+        platform: *PlatformKind::ALL.get(byte(24) as usize)?,
+        device_kind: *DeviceKind::ALL.get(byte(16) as usize)?,
+        index: byte(8),
+        host_id: byte(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_back_as_they_were_recorded() {
+        let recorder = EventRecorder::new(1 << 12).unwrap();
+        let source: DeviceId = "native:x64:0@0".parse().unwrap();
+        let transfer = Transfer { tensor: 7, source, destination: DeviceId { index: 3, ..source } };
+        let at = |nanoseconds| recorder.origin + Duration::from_nanos(nanoseconds);
+        recorder.record(Activity::ModelExecute, Subject::Model, at(10), at(90));
+        recorder.record(Activity::LayerExecute, Subject::Part { operation: 5, thread: 1 }, at(20), at(30));
+        recorder.record(Activity::Copy, Subject::Transfer(transfer), at(40), at(50));
+        recorder.record(Activity::Wait, Subject::Operation(6), at(60), at(70));
+        let events = recorder.events();
+        let names: Vec<String> = events.iter().map(|event| event.kind.name()).collect();
+        let expected = [
+            "MODEL_EXECUTE_BEGIN",
+            "LAYER_EXECUTE_BEGIN",
+            "LAYER_EXECUTE_END",
+            "COPY_BEGIN",
+            "COPY_END",
+            "WAIT_BEGIN",
+            "WAIT_END",
+            "MODEL_EXECUTE_END",
+        ];
+        assert_eq!(names, expected);
+        let kept: Vec<_> =
+            events.iter().map(|event| (event.operation, event.thread, event.transfer)).collect();
+        let (layer, copy, wait) =
+            ((Some(5), Some(1), None), (None, None, Some(transfer)), (Some(6), None, None));
+        assert_eq!(kept[1..7], [layer, layer, copy, copy, wait, wait]);
+        assert_eq!((kept[0], kept[7]), ((None, None, None), (None, None, None)));
+        assert_eq!(recorder.lost(), 0);
+    }
+
+    #[test]
+    fn events_without_room_are_counted() {
+        let room = 5;
+        let recorder = EventRecorder::new(room * size_of::<Slot>()).unwrap();
+        let now = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        recorder.record(Activity::ModelExecute, Subject::Model, now, now);
+                    }
+                });
+            }
+        });
+        assert_eq!(recorder.events().len(), 4);
+        assert_eq!(recorder.lost(), 796);
+    }
+}
