@@ -15,10 +15,12 @@ FOLDER = Path(__file__).parent / "models"
 F32 = TensorProto.FLOAT
 
 
-def save(name: str, nodes: list, inputs: list, outputs: list, constants: dict | None = None) -> None:
+def save(
+    name: str, nodes: list, inputs: list, outputs: list, constants: dict | None = None, opset: int = 17
+) -> None:
     initializers = [numpy_helper.from_array(value, key) for key, value in (constants or {}).items()]
     graph = helper.make_graph(nodes, name, inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.checker.check_model(model)
     FOLDER.mkdir(exist_ok=True)
     onnx.save(model, FOLDER / f"{name}.onnx")
@@ -133,6 +135,32 @@ def embedder() -> None:
     save("embedder", nodes, inputs, [value("output_0", ["n", 96])], constants)
 
 
+def decoder() -> None:
+    """Two layers of attention with a cache, which grows by the tokens of each call: four heads of queries, two of keys."""
+    random = np.random.default_rng(0)
+    vocabulary, width, heads, key_heads, size = 40, 32, 4, 2, 8
+    constants = {"table": random.standard_normal((vocabulary, width)), "words": random.standard_normal((width, vocabulary))}
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["x0"], name="embed", axis=0)]
+    inputs, outputs = [value("ids", [1, "s"], TensorProto.INT64)], [value("logits", [1, "s", vocabulary])]
+    for i in range(2):
+        for name, columns in {"q": heads * size, "k": key_heads * size, "v": key_heads * size, "o": width}.items():
+            constants[f"{name}{i}.weight"] = random.standard_normal((width, columns)) / np.sqrt(width)
+        operands = [f"q{i}", f"k{i}", f"v{i}", "", f"past_key_{i}", f"past_value_{i}"]
+        present = [f"present_key_{i}", f"present_value_{i}"]
+        inputs += [value(name, [1, key_heads, "p", size]) for name in operands[4:]]
+        outputs += [value(name, [1, key_heads, "t", size]) for name in present]
+        attributes = {"q_num_heads": heads, "kv_num_heads": key_heads}
+        nodes += [
+            *[helper.make_node("MatMul", [f"x{i}", f"{n}{i}.weight"], [f"{n}{i}"], name=f"{n}{i}") for n in "qkv"],
+            helper.make_node("Attention", operands, [f"y{i}", *present], name=f"attention{i}", **attributes),
+            helper.make_node("MatMul", [f"y{i}", f"o{i}.weight"], [f"o{i}"], name=f"o{i}"),
+            helper.make_node("Add", [f"x{i}", f"o{i}"], [f"x{i + 1}"], name=f"add{i}"),
+        ]
+    nodes.append(helper.make_node("MatMul", ["x2", "words"], ["logits"], name="score"))
+    constants = {name: weight.astype(np.float32) for name, weight in constants.items()}
+    save("decoder", nodes, inputs, outputs, constants, opset=23)
+
+
 if __name__ == "__main__":
-    for make in (affine, classifier, pair, lookup, slow, quantized, embedder):
+    for make in (affine, classifier, pair, lookup, slow, quantized, embedder, decoder):
         make()

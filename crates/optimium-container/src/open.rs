@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use optimium_graph::Graph;
 use optimium_tensor::{Buffer, Error, ErrorKind, Result};
@@ -21,6 +22,8 @@ use crate::weights::{ALIGNMENT, Header};
 /// Larger graph files are refused.
 pub(crate) const MAX_GRAPH_SIZE: u64 = 256 << 20;
 const MAX_WEIGHT_FILES: usize = 1024;
+/// How often a folder that is replaced again and again is opened anew.
+const MAX_ATTEMPTS: usize = 64;
 
 /// Opens the model folder at `folder`. Its weights are mapped, shared by the tensors, and read only when they are used;
 /// their bytes are not compared with their checksum ([`verify`] does), but everything else is.
@@ -63,32 +66,71 @@ impl Opened {
 /// As [`open`], with the weights that are stored as packed for `target`, and what was tuned. What of that is damaged or belongs to
 /// another graph is left out, with a warning.
 ///
+/// A folder that is replaced meanwhile is opened anew: what is opened never consists of files of both.
+///
 /// # Errors
 /// As there.
 pub fn open_packed(folder: &Path, passphrase: Option<&str>, target: Option<&str>) -> Result<Opened> {
-    let opened = || {
-        let manifest = read_manifest(folder)?;
-        check_encryption(&manifest, passphrase)?;
-        check_sizes(folder, &manifest)?;
-        let (graph, weights) = load(folder, &manifest)?;
-        let packed = target.and_then(|target| packed_for(folder, &manifest, target));
-        let (packed, packed_file) = packed.unzip();
-        let tuned = tuned::read_or_nothing(folder, &manifest);
-        Ok(Opened { graph, packed, tuned, weights, packed_file })
+    let (mut failed, mut attempts) = (None, 1..MAX_ATTEMPTS);
+    let opened = loop {
+        let version = version(folder);
+        let opened =
+            read_manifest(folder).and_then(|manifest| open_as(folder, &manifest, passphrase, target));
+        let is_whole = opened.as_ref().is_ok_and(|(_, left_out)| left_out.is_empty());
+        if is_whole || failed == Some(version) || attempts.next().is_none() {
+            break opened;
+        }
+        failed = Some(version);
     };
-    opened().map_err(|error: Error| error.context(folder.display()))
+    let (opened, left_out) = opened.map_err(|error| error.context(folder.display()))?;
+    for error in left_out {
+        tracing::warn!(folder = %folder.display(), %error, "a part of the model folder is not used");
+    }
+    Ok(opened)
 }
 
-fn packed_for(folder: &Path, manifest: &Manifest, target: &str) -> Option<(StoredPacked, Mapping)> {
-    let entry = manifest.packed_file(&packed::file_name(target).ok()?)?;
-    let graph = manifest.graph_file().and_then(FileEntry::digest);
-    match graph.and_then(|graph| packed::open(folder, entry, &graph)) {
-        Ok(packed) => Some(packed),
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), %error, "packed weights are not used");
+/// What tells the folder from one that was in its place before: when its manifest was written, and which file that is.
+fn version(folder: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = folder.join(manifest::NAME).symlink_metadata().ok()?;
+    #[cfg(unix)]
+    let file = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let file = 0;
+    Some((metadata.modified().ok()?, file))
+}
+
+/// The folder as `manifest` says, and why packed weights or choices are left out.
+fn open_as(
+    folder: &Path,
+    manifest: &Manifest,
+    passphrase: Option<&str>,
+    target: Option<&str>,
+) -> Result<(Opened, Vec<Error>)> {
+    check_encryption(manifest, passphrase)?;
+    check_sizes(folder, manifest)?;
+    let (graph, weights) = load(folder, manifest)?;
+    let mut left_out = Vec::new();
+    let packed = target.map_or(Ok(None), |target| packed_for(folder, manifest, target));
+    let (packed, packed_file) = packed
+        .unwrap_or_else(|error| {
+            left_out.push(error);
             None
-        }
-    }
+        })
+        .unzip();
+    let tuned = tuned::of(folder, manifest).unwrap_or_else(|error| {
+        left_out.push(error);
+        Tuned::default()
+    });
+    Ok((Opened { graph, packed, tuned, weights, packed_file }, left_out))
+}
+
+/// The weights that are packed for `target`, where there are some.
+fn packed_for(folder: &Path, manifest: &Manifest, target: &str) -> Result<Option<(StoredPacked, Mapping)>> {
+    let Some(entry) = packed::file_name(target).ok().and_then(|name| manifest.packed_file(&name)) else {
+        return Ok(None);
+    };
+    let graph = manifest.graph_file()?.digest()?;
+    packed::open(folder, entry, &graph).map(Some)
 }
 
 /// Checks the model folder at `folder` whole: as [`open`], and the checksum of every file, weights included.

@@ -147,13 +147,13 @@ pub(crate) fn read(folder: &Path, entry: &FileEntry) -> Result<Tuned> {
     Tuned::parse(&text).map_err(|error| error.context(&entry.name))
 }
 
-/// What the folder says of the machines that its model was tuned on; nothing, with a warning, where that cannot be understood.
-pub(crate) fn read_or_nothing(folder: &Path, manifest: &Manifest) -> Tuned {
-    let Some(entry) = manifest.files.iter().find(|file| file.role == ROLE) else { return Tuned::default() };
-    read(folder, entry).unwrap_or_else(|error| {
-        tracing::warn!(folder = %folder.display(), %error, "what was tuned is not used");
-        Tuned::default()
-    })
+/// What the folder says of the machines that its model was tuned on.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn of(folder: &Path, manifest: &Manifest) -> Result<Tuned> {
+    let entry = manifest.files.iter().find(|file| file.role == ROLE);
+    entry.map_or_else(|| Ok(Tuned::default()), |entry| read(folder, entry))
 }
 
 /// Stores `tuned` in the model folder at `folder`, in the place of what was stored before, and the `packed` weights in the place of

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Temporary, golden, overwrite, read_json, reseal, same};
 use optimium_container::{
@@ -115,4 +116,29 @@ fn folders_that_are_not_understood_are_not_changed() {
     fs::write(folder.join("notes.txt"), "mine").unwrap();
     assert_eq!(save_tuned(&folder, &tuned("x"), &[]).unwrap_err().kind(), ErrorKind::Container);
     assert!(folder.join("notes.txt").exists());
+}
+
+#[test]
+fn a_folder_that_is_replaced_meanwhile_can_be_opened() {
+    let temporary = Temporary::new();
+    let folder = temporary.join("model");
+    let blocks = [vec![1u8; 64], vec![2u8; 4096]];
+    save_packed(&golden(), &folder, &[packed("here", &blocks[0])]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..150 {
+                let text = "x".repeat(1 + round % 7);
+                save_tuned(&folder, &tuned(&text), &[packed("here", &blocks[round % 2])]).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) && !writer.is_finished() {
+            let opened = open_packed(&folder, None, Some("here")).unwrap();
+            same(&opened.graph, &golden()).unwrap();
+            let stored = opened.packed.expect("packed weights of one of the folders");
+            let length = stored.places["block"].len();
+            assert!(blocks.iter().any(|block| block.len() == length), "{length} bytes");
+        }
+    });
 }

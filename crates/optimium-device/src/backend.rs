@@ -65,6 +65,20 @@ pub trait Backend: Send + Sync {
     }
 }
 
+/// An output that is an input with something behind it along an axis: a cache that grows.
+///
+/// Both may be given in [blocks](optimium_tensor::Blocks), one for each index of the axes before that one. Where the blocks of both
+/// begin at the same addresses, what was there stays, and only what is new is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Which input of the graph.
+    pub input: usize,
+    /// Which output.
+    pub output: usize,
+    /// Along which axis it grows.
+    pub axis: usize,
+}
+
 /// A compiled graph: immutable, shared by any number of states.
 pub trait Executable: Send + Sync {
     /// What it does, step by step.
@@ -81,6 +95,11 @@ pub trait Executable: Send + Sync {
         Vec::new()
     }
 
+    /// The pairs of an input and an output that may share memory.
+    fn appends(&self) -> &[Append] {
+        &[]
+    }
+
     /// The memory of one inference after the other. States run independently of each other.
     ///
     /// # Errors
@@ -93,7 +112,8 @@ pub trait ExecutionState: Send {
     /// Runs one inference.
     ///
     /// `inputs` and `outputs` are in the order of the graph's; types and concrete shapes fit the graph, and the caller holds
-    /// read access to the inputs' memory and write access to the outputs'.
+    /// read access to the inputs' memory and write access to the outputs'. An output shares memory with no other tensor, but as
+    /// [`Executable::appends`] says; no other tensors are in blocks.
     ///
     /// # Errors
     /// [`Shape`](optimium_tensor::ErrorKind::Shape) for shapes that do not fit each other; [`InferCanceled`](optimium_tensor::ErrorKind::InferCanceled);

@@ -13,7 +13,7 @@ mod platform;
 mod precision;
 
 pub use backend::{
-    Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo,
+    Append, Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo,
 };
 pub use capability::{
     ArmCapability, ArmFeatureKind, CacheSizes, Capability, CudaCapability, HexagonCapability,

@@ -41,6 +41,8 @@ fn products(bench: &mut Bench) {
         (12544, 96, 16),
         (12544, 16, 96),
         (3136, 144, 24),
+        (3136, 24, 144),
+        (12544, 16, 16),
         (1, 1024, 1024),
     ];
     for (m, n, k) in sizes {
@@ -70,6 +72,8 @@ fn convolutions(bench: &mut Bench) {
         [56, 144, 144, 3, 2, 144],
         [14, 576, 576, 3, 1, 576],
         [14, 576, 576, 5, 1, 576],
+        [28, 120, 120, 5, 1, 120],
+        [56, 72, 72, 5, 2, 72],
         [7, 960, 960, 3, 1, 960],
     ];
     for [size, inputs, outputs, kernel, stride, groups] in sizes {
@@ -106,7 +110,7 @@ fn elementwise(bench: &mut Bench) {
     let mut y = vec![0u8; n];
     let y = SharedSlice::new(&mut y);
     let table = LookupTable::new(quantization, quantization, |x| x / (1.0 + (-x).exp()));
-    bench.bytes(&format!("a function of {n} bytes"), 2 * n, || lookup(&table, &a, y, Part::WHOLE));
+    bench.bytes(&format!("a function of {n} bytes"), 2 * n, || lookup(level, &table, &a, y, Part::WHOLE));
     bench.bytes(&format!("product of two tensors of {n}"), 3 * n, || {
         mul(level, &a, quantization, &b, quantization, y, quantization, (0, 255), Part::WHOLE);
     });

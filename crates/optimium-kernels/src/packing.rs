@@ -213,6 +213,13 @@ impl<'a> Packing<'a> {
         packed
     }
 
+    /// Whether the next [block](Packing::block) is stored, if it is asked for in that form.
+    pub fn has_stored<T: bytemuck::Pod>(&self, form: impl Display, length: usize) -> bool {
+        let index = self.blocks.borrow().len();
+        let find = |stored: &dyn StoredBlocks| stored.find(index, &form.to_string(), byte_count::<T>(length));
+        self.stored.is_some_and(|stored| find(stored).is_some())
+    }
+
     /// The blocks so far, in order.
     pub fn into_blocks(self) -> Vec<PackedBlock> {
         self.blocks.into_inner()
@@ -242,6 +249,7 @@ mod tests {
         for (form, length, offset, hit) in cases {
             let one = One(buffer.clone(), offset);
             let packing = Packing::new(Some(&one), &arena);
+            assert_eq!(packing.has_stored::<f32>(form, length), hit, "{form}, {length}");
             let block = packing.block(form, length, |out: &mut [f32]| out.fill(1.0));
             let expected = if hit { vec![0.0; length] } else { vec![1.0; length] };
             assert_eq!(&block[..], &expected[..], "{form}, {length}");

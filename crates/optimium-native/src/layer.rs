@@ -18,6 +18,9 @@ pub(crate) struct Layer {
     pub(crate) in_place: Vec<usize>,
     /// Which operands may lie as columns of larger rows.
     pub(crate) columns: Columns,
+    /// Inputs that an output continues along an axis: input, output, axis. Both are reached as
+    /// [blocks](crate::memory::BlockSlice), and what was there may stay in its place.
+    pub(crate) appends: Vec<(usize, usize, usize)>,
     /// What it could have been, where there were several kernels.
     pub(crate) choice: Option<ChoiceRecord>,
     bind: Box<dyn Fn(&mut Binding) -> Result<Step> + Send + Sync>,
@@ -33,6 +36,7 @@ impl Layer {
             kernel: kernel.into(),
             in_place: Vec::new(),
             columns: Columns::default(),
+            appends: Vec::new(),
             choice: None,
             bind: Box::new(bind),
         }
@@ -49,6 +53,13 @@ impl Layer {
     #[must_use]
     pub(crate) fn in_place(mut self, inputs: &[usize]) -> Layer {
         self.in_place = inputs.to_vec();
+        self
+    }
+
+    /// The outputs may be written behind the inputs, along the axes.
+    #[must_use]
+    pub(crate) fn appends(mut self, appends: &[(usize, usize, usize)]) -> Layer {
+        self.appends = appends.to_vec();
         self
     }
 

@@ -4,7 +4,8 @@
 //! constants. An [`Operand`] is a range of bytes behind one of them. That readers and writers of one step do
 //! not meet is the planner's work: values that live at the same time do not overlap, except where a layer asked to
 //! write in place, and then it uses [`Memory::write`] for both, or to read columns of rows whose other columns it writes, and
-//! then it uses [`Memory::read_columns`]. That workers do not meet is the kernels' work: they
+//! then it uses [`Memory::read_columns`], or to append rows to a cache where it lies, and then it uses [`Memory::blocks`] for what
+//! was there and for all of it. That workers do not meet is the kernels' work: they
 //! write disjoint parts through [`SharedSlice`]. [`Memory::new`] is unsafe to say that both must hold.
 //!
 //! [`Lending`] is about memory of another kind: it lets workers that outlive a call borrow what the call has on its stack.
@@ -31,6 +32,24 @@ pub(crate) struct Operand {
 pub(crate) struct Base {
     pub(crate) pointer: *mut u8,
     pub(crate) bytes: usize,
+    /// Bytes from one block to the next, where what lies there is not contiguous: it can only be reached as [`BlockSlice`].
+    pub(crate) stride: Option<usize>,
+}
+
+impl Base {
+    /// Contiguous memory.
+    pub(crate) fn new(pointer: *mut u8, bytes: usize) -> Base {
+        Base { pointer, bytes, stride: None }
+    }
+}
+
+/// An operand in blocks of equal size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockSlice<'a, T> {
+    /// The elements from the first to the last, with what lies between the blocks.
+    pub(crate) data: SharedSlice<'a, T>,
+    /// Elements from one block to the next.
+    pub(crate) stride: usize,
 }
 
 // SAFETY: an address alone does nothing; see `Memory`.
@@ -76,6 +95,30 @@ impl<'a> Memory<'a> {
         unsafe { SharedSlice::from_raw(pointer, length) }
     }
 
+    /// The elements of an operand that is all of its memory, in `count` blocks between which there may be room. The step reads or
+    /// writes the blocks alone.
+    pub(crate) fn blocks<T: bytemuck::Pod>(&self, operand: Operand, count: usize) -> BlockSlice<'a, T> {
+        let base = self.bases[operand.base as usize];
+        let each = operand.bytes / count.max(1);
+        let (Some(stride), true) = (base.stride, operand.bytes > 0) else {
+            return BlockSlice { data: self.write(operand), stride: each / size_of::<T>() };
+        };
+        let end = stride.checked_mul(count - 1).and_then(|start| start.checked_add(each));
+        assert!(operand.offset == 0 && end.is_some_and(|end| end <= base.bytes), "blocks out of bounds");
+        let pointer = base.pointer.cast::<T>();
+        assert!(pointer.is_aligned() && stride.is_multiple_of(size_of::<T>()), "blocks not aligned");
+        // SAFETY: in bounds and aligned by the assertions; the step's alone, see the module.
+        let data = unsafe { SharedSlice::from_raw(pointer, base.bytes / size_of::<T>()) };
+        BlockSlice { data, stride: stride / size_of::<T>() }
+    }
+
+    /// The elements of blocks that the step reads, as long as nobody writes them.
+    pub(crate) fn read_blocks<T: bytemuck::Pod>(&self, operand: Operand, count: usize) -> (&'a [T], usize) {
+        let BlockSlice { data, stride } = self.blocks::<T>(operand, count);
+        // SAFETY: not written meanwhile, see the module.
+        (unsafe { data.slice(0..data.len()) }, stride)
+    }
+
     /// `length` elements of scratch memory of worker `index`, 64-byte aligned, with any content.
     pub(crate) fn scratch<T: bytemuck::Pod>(&self, index: usize, length: usize) -> &'a mut [T] {
         let start = index * self.scratch_each;
@@ -100,6 +143,7 @@ impl<'a> Memory<'a> {
         let base = self.bases[operand.base as usize];
         let end = operand.offset.checked_add(operand.bytes);
         assert!(end.is_some_and(|end| end <= base.bytes), "operand out of bounds");
+        assert!(base.stride.is_none() || operand.bytes == 0, "operand in blocks");
         let length = operand.bytes / size_of::<T>();
         if length == 0 {
             return (std::ptr::NonNull::dangling().as_ptr(), 0);

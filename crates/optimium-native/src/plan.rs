@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use optimium_device::{CompileOptions, Executable, ExecutionState, KernelChoice, OperationInfo, PackedBlock};
+use optimium_device::{
+    Append, CompileOptions, Executable, ExecutionState, KernelChoice, OperationInfo, PackedBlock,
+};
 use optimium_graph::ops::Operator;
 use optimium_graph::{Graph, Node, ValueId};
 use optimium_simd::Level;
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     /// For each root where its memory is.
     pub(crate) places: Vec<Place>,
     pub(crate) lifetimes: Vec<Lifetime>,
+    /// The outputs that may be written behind an input.
+    pub(crate) appends: Vec<Append>,
     /// The constants' memory, which the graph keeps alive.
     pub(crate) constants: Vec<Base>,
     pub(crate) team: Team,
@@ -84,6 +88,7 @@ impl Plan {
             (0..graph.values().len()).map(|index| aliases.row_stride(ValueId::from_index(index))).collect();
         let (places, constants) = places(&graph)?;
         let lifetimes = lifetimes(&graph, &aliases, &places)?;
+        let appends = appends(&graph, &layers, &roots);
         tracing::debug!(model = graph.name, layers = layers.len(), level = level.name(), "compiled");
         Ok(Plan {
             graph,
@@ -94,6 +99,7 @@ impl Plan {
             row_strides,
             places,
             lifetimes,
+            appends,
             constants,
             team,
             options: options.clone(),
@@ -149,6 +155,10 @@ impl Executable for Plan {
 
     fn packed(&self) -> Vec<PackedBlock<'_>> {
         self.packed.export(&self.graph)
+    }
+
+    fn appends(&self) -> &[Append] {
+        &self.appends
     }
 
     fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>> {
@@ -210,7 +220,7 @@ fn places(graph: &Graph) -> Result<(Vec<Place>, Vec<Base>)> {
             .buffer()
             .ok_or_else(|| Error::not_implemented(format!("the constant {:?} is of strings", value.name)))?;
         places.push(Place::Constant(constants.len()));
-        constants.push(Base { pointer: buffer.as_ptr().wrapping_add(offset), bytes: tensor.byte_len() });
+        constants.push(Base::new(buffer.as_ptr().wrapping_add(offset), tensor.byte_len()));
     }
     for (index, input) in graph.inputs.iter().enumerate() {
         places[input.index()] = Place::Input(index);
@@ -219,6 +229,32 @@ fn places(graph: &Graph) -> Result<(Vec<Place>, Vec<Base>)> {
         places[output.index()] = Place::Output(index);
     }
     Ok((places, constants))
+}
+
+/// The inputs that one layer alone reads, and continues in an output that nobody else touches.
+fn appends(graph: &Graph, layers: &[Layer], roots: &[(ValueId, Expr)]) -> Vec<Append> {
+    let uses = |value: ValueId| -> usize {
+        let nodes = graph.nodes().iter().map(|node| node.inputs.iter().chain(&node.outputs));
+        let in_nodes = nodes.flatten().flatten().filter(|&&other| other == value).count();
+        in_nodes + graph.inputs.iter().chain(&graph.outputs).filter(|&&other| other == value).count()
+    };
+    // One node and the caller.
+    let is_free = |value: ValueId| {
+        let members = roots.iter().filter(|(root, _)| *root == value).count();
+        uses(value) == 2 && members == 1 && roots[value.index()].0 == value
+    };
+    let position = |all: &[ValueId], value: ValueId| all.iter().position(|&other| other == value);
+    let mut appends = Vec::new();
+    for (node, layer) in graph.nodes().iter().zip(layers) {
+        for &(input, output, axis) in &layer.appends {
+            let (Some(before), Some(after)) = (node.input(input), node.output(output)) else { continue };
+            let (input, output) = (position(&graph.inputs, before), position(&graph.outputs, after));
+            if let (Some(input), Some(output), true) = (input, output, is_free(before) && is_free(after)) {
+                appends.push(Append { input, output, axis });
+            }
+        }
+    }
+    appends
 }
 
 /// When the memory of each root in the arena is in use.

@@ -25,7 +25,7 @@ pub(crate) struct State {
 impl State {
     /// A state without memory yet, or bound at once where the shapes are known.
     pub(crate) fn new(plan: Arc<Plan>) -> Result<State> {
-        let none = Base { pointer: std::ptr::null_mut(), bytes: 0 };
+        let none = Base::new(std::ptr::null_mut(), 0);
         let mut bases = vec![none; 1 + plan.graph.inputs.len() + plan.graph.outputs.len()];
         bases.extend(&plan.constants);
         let mut state = State {
@@ -60,7 +60,7 @@ impl State {
         if scratch > self.scratch.len() {
             self.scratch = Buffer::zeroed(scratch)?;
         }
-        self.bases[0] = Base { pointer: self.arena.as_ptr(), bytes: self.arena.len() };
+        self.bases[0] = Base::new(self.arena.as_ptr(), self.arena.len());
         self.bound = Some((dims, bound));
         self.has_run = false;
         Ok(())
@@ -74,10 +74,11 @@ impl State {
 
     fn point_at(&mut self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
         for (base, tensor) in self.bases[1..].iter_mut().zip(inputs.iter().chain(outputs)) {
-            let (buffer, offset) = tensor
-                .buffer()
+            let (buffer, span) = tensor
+                .span()
                 .ok_or_else(|| Error::not_implemented("tensors of strings are not supported"))?;
-            *base = Base { pointer: buffer.as_ptr().wrapping_add(offset), bytes: tensor.byte_len() };
+            let stride = tensor.blocks().map(|blocks| blocks.stride);
+            *base = Base { pointer: buffer.as_ptr().wrapping_add(span.start), bytes: span.len(), stride };
         }
         Ok(())
     }
@@ -100,7 +101,7 @@ impl State {
         }
         self.point_at(inputs, outputs)?;
         let Some((_, bound)) = &self.bound else { return Err(Error::infer("the state has no bound plan")) };
-        let scratch = Base { pointer: self.scratch.as_ptr(), bytes: self.scratch.len() };
+        let scratch = Base::new(self.scratch.as_ptr(), self.scratch.len());
         // SAFETY: arena and scratch memory are this state's, which is borrowed exclusively; the caller holds access to its
         // tensors; the plan keeps constants alive. The steps are those of the bound plan that laid the arena out.
         let memory = unsafe { Memory::new(&self.bases, scratch, bound.scratch.each) };

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use optimium_device::{Backend, Cancellation, CompileOptions, Executable};
-use optimium_graph::ops::{Binary, Concat, Fusion, MatMul, Slice, SliceRange, Transpose, Unary};
+use optimium_device::{Append, Backend, Cancellation, CompileOptions, Executable};
+use optimium_graph::ops::{
+    Attention, AttentionScores, Binary, Concat, Fusion, MatMul, Slice, SliceRange, Transpose, Unary,
+};
 use optimium_graph::{Graph, Node, Operator, ValueId, shapes};
 use optimium_native::Native;
 use optimium_tensor::{ElementType, Expr, Tensor, TensorShape};
@@ -73,6 +75,64 @@ fn every_length_gives_what_it_gives_alone() {
                 compare(&output.to_f32s().unwrap(), &expected, ROUNDED)
                     .unwrap_or_else(|error| panic!("length {length}, {threads} threads: {error}"));
             }
+        }
+    }
+}
+
+/// One head of attention to a cache: q, k, v, past k, past v to y, present k, present v. `also` may read one of the seven.
+fn attention(also: Option<usize>) -> Arc<Graph> {
+    let mut graph = Graph::new("attention");
+    let rows = |rows: Expr| Some(TensorShape::new(vec![1i64.into(), 1i64.into(), rows, WIDTH.into()]));
+    let lengths = [1i64.into(), 1i64.into(), 1i64.into(), Expr::symbol("p"), Expr::symbol("p")];
+    let inputs = lengths.map(|length| graph.add_tensor("", ElementType::F32, rows(length)));
+    let outputs = ["y", "k", "v"].map(|name| graph.add_unknown(name));
+    let op = Attention {
+        query_heads: None,
+        key_heads: None,
+        value_heads: None,
+        scale: None,
+        softcap: 0.0,
+        causal: false,
+        merged: None,
+        scores: AttentionScores::Product,
+    };
+    let [q, k, v, past_k, past_v] = inputs.map(Some);
+    graph.add_node(Node {
+        name: "attention".into(),
+        op: Operator::Attention(op),
+        inputs: vec![q, k, v, None, past_k, past_v],
+        outputs: outputs.map(Some).to_vec(),
+    });
+    graph.inputs = inputs.to_vec();
+    graph.outputs = outputs.to_vec();
+    if let Some(value) = also.and_then(|index| inputs.iter().chain(&outputs).nth(index)) {
+        let negative = node(&mut graph, Operator::Unary { function: Unary::Neg }, &[*value]);
+        graph.outputs.push(negative);
+    }
+    graph.sort().unwrap();
+    shapes::infer(&mut graph).unwrap();
+    Arc::new(graph)
+}
+
+#[test]
+fn a_cache_that_nobody_else_touches_may_grow_in_its_place() {
+    let keys = Append { input: 3, output: 1, axis: 2 };
+    let values = Append { input: 4, output: 2, axis: 2 };
+    let both = vec![keys, values];
+    let cases = [
+        (None, both.clone()),
+        (Some(0), both.clone()),
+        (Some(3), vec![values]),
+        (Some(4), vec![keys]),
+        (Some(5), both),
+        (Some(6), vec![values]),
+        (Some(7), vec![keys]),
+    ];
+    for (also, expected) in cases {
+        for memory_optimization in [true, false] {
+            let options = CompileOptions { memory_optimization, ..CompileOptions::default() };
+            let plan = Native::new().compile(&attention(also), &options).unwrap();
+            assert_eq!(plan.appends(), expected, "{also:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use optimium_tensor::{Buffer, ElementType, Tensor};
+use optimium_tensor::{Blocks, Buffer, ElementType, Tensor};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 
@@ -18,22 +18,55 @@ static NOWHERE: Nowhere = Nowhere;
 /// the object offers no buffer, or one that is not C-contiguous, aligned and of a known element type in
 /// native byte order.
 pub(crate) fn shared_tensor(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    tensor_over(object, false)
+}
+
+/// As [`shared_tensor`], where `in_blocks` also over an array that consists of contiguous blocks at equal distances.
+pub(crate) fn tensor_over(object: &Bound<'_, PyAny>, in_blocks: bool) -> PyResult<Option<Tensor>> {
     let Ok(buffer) = PyUntypedBuffer::get(object) else { return Ok(None) };
     let Some(element_type) = element_type(&buffer) else { return Ok(None) };
-    let length = buffer.len_bytes();
+    let blocks = if buffer.is_c_contiguous() { None } else { blocks_of(&buffer).filter(|_| in_blocks) };
+    let length = blocks.map_or(buffer.len_bytes(), |Blocks { count, stride }| {
+        stride * (count - 1) + buffer.len_bytes() / count
+    });
     let pointer = match NonNull::new(buffer.buf_ptr().cast::<u8>()) {
         Some(pointer) if length > 0 => pointer,
         _ => NonNull::from(&NOWHERE).cast(),
     };
-    if !buffer.is_c_contiguous() || !pointer.addr().get().is_multiple_of(element_type.size().max(1)) {
+    let is_known = blocks.is_some() || buffer.is_c_contiguous();
+    if !is_known || !pointer.addr().get().is_multiple_of(element_type.size().max(1)) {
         return Ok(None);
     }
     let (dims, writable) = (buffer.shape().to_vec(), !buffer.readonly());
-    // SAFETY: the exporter keeps the memory valid, and writable where it says so, until `buffer` is released.
-    let memory = unsafe { Buffer::foreign(pointer, length, writable, buffer) };
-    Tensor::from_buffer(element_type, &dims, Arc::new(memory), 0)
-        .map(Some)
-        .map_err(|error| raise(object.py(), error))
+    // SAFETY: the exporter keeps the memory valid, and writable where it says so, until `buffer` is released. Blocks lie in one
+    // array, and what lies between them is never touched.
+    let memory = Arc::new(unsafe { Buffer::foreign(pointer, length, writable, buffer) });
+    let tensor = match blocks {
+        None => Tensor::from_buffer(element_type, &dims, memory, 0),
+        Some(blocks) => match Tensor::from_blocks(element_type, &dims, memory, 0, blocks) {
+            Ok(tensor) => Ok(tensor),
+            // What is not aligned is copied as everything else.
+            Err(_) => return Ok(None),
+        },
+    };
+    tensor.map(Some).map_err(|error| raise(object.py(), error))
+}
+
+/// The blocks that an array consists of which is not contiguous; `None` where its elements lie in another way.
+fn blocks_of(buffer: &PyUntypedBuffer) -> Option<Blocks> {
+    let mut blocks: Option<Blocks> = None;
+    let mut expected = buffer.item_size();
+    for (&dim, &stride) in buffer.shape().iter().zip(buffer.strides()).rev().filter(|(dim, _)| **dim != 1) {
+        let stride = usize::try_from(stride).ok().filter(|&stride| stride >= expected)?;
+        match &mut blocks {
+            Some(blocks) if stride == expected => blocks.count = blocks.count.checked_mul(dim)?,
+            None if stride > expected => blocks = Some(Blocks { count: dim, stride }),
+            None => {}
+            Some(_) => return None,
+        }
+        expected = stride.checked_mul(dim)?;
+    }
+    blocks.filter(|blocks| blocks.count > 1)
 }
 
 /// The element type of a format of the `struct` module; `None` for others, structures and foreign byte orders

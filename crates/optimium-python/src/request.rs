@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::arguments::{argument, callable, optional};
-use crate::arrays::shared_tensor;
+use crate::arrays::tensor_over;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
 use crate::profile::{PyProfileEvent, durations_to_python, profile_options};
@@ -89,7 +89,7 @@ fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
     if let Ok(tensor) = object.cast::<PyTensor>() {
         return Ok(tensor.get().0.clone());
     }
-    if let Some(tensor) = shared_tensor(object)? {
+    if let Some(tensor) = tensor_over(object, true)? {
         return Ok(tensor);
     }
     let convert = match side {
@@ -103,6 +103,9 @@ fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
 #[pymethods]
 impl PyInferRequest {
     /// Begins an inference and returns. Everything that can be wrong about the tensors is raised here.
+    ///
+    /// An output shares no memory with other tensors of the call, except that the present keys and values of a decoder may be
+    /// a view of the array that begins with the past ones: `array[:, :, :n + 1]` and `array[:, :, :n]`.
     fn infer(&self, py: Python<'_>, inputs: &Bound<'_, PyAny>, outputs: &Bound<'_, PyAny>) -> PyResult<()> {
         let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
         let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;

@@ -40,7 +40,7 @@ impl Lease {
         };
         register(id, uses())?;
         for (tensor, access) in uses() {
-            let Some((buffer, _)) = tensor.buffer() else { continue };
+            let Some((buffer, _)) = tensor.span() else { continue };
             lease.hold(buffer, access)?;
         }
         Ok(lease)
@@ -95,11 +95,11 @@ fn register<'a>(lease: u64, uses: impl Iterator<Item = (&'a Tensor, Access)>) ->
     Ok(())
 }
 
-/// The addresses of a tensor's bytes; none for strings and empty tensors.
+/// The addresses from the first to the last byte of a tensor; none for strings and empty tensors.
 pub(crate) fn addresses(tensor: &Tensor) -> Option<Range<usize>> {
-    let (buffer, offset) = tensor.buffer()?;
-    let start = buffer.as_ptr().addr() + offset;
-    (tensor.byte_len() > 0).then(|| start..start + tensor.byte_len())
+    let (buffer, span) = tensor.span()?;
+    let start = buffer.as_ptr().addr();
+    (tensor.byte_len() > 0).then(|| start + span.start..start + span.end)
 }
 
 /// Whether two spans share a byte.

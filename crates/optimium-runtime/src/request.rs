@@ -86,7 +86,8 @@ impl InferRequest {
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for missing, surplus or unknown tensors, read-only
-    /// outputs, and outputs that share memory with another tensor of the call; [`Type`](ErrorKind::Type) and
+    /// outputs, and outputs that share memory with another tensor of the call, but for [caches that
+    /// grow](optimium_device::Append); [`Type`](ErrorKind::Type) and
     /// [`Shape`](ErrorKind::Shape) for tensors that are not what the model says;
     /// [`InvalidOperation`](ErrorKind::InvalidOperation) while the request runs, after a fault that `wait`
     /// has not reported, and for tensors that another running inference uses;
@@ -167,6 +168,7 @@ impl InferRequest {
         checks::types("input", &model.inputs, &mut inputs)?;
         checks::types("output", &model.outputs, &mut outputs)?;
         inner.check_shapes(&inputs, &outputs)?;
+        checks::layouts(model, &mut inputs, &outputs)?;
         checks::memory(model, &inputs, &outputs)?;
         inner.phase.begin()?;
         let lease = match Lease::take(&inputs, &outputs) {
@@ -292,7 +294,7 @@ impl InferRequest {
             let infos = model.inputs.iter().chain(&model.outputs);
             let position = infos.zip(inputs.iter().chain(outputs)).find(|(info, _)| info.name == name);
             if let Some((_, tensor)) = position {
-                return Ok(tensor.clone());
+                return if tensor.blocks().is_some() { tensor.to_owned_copy() } else { Ok(tensor.clone()) };
             }
         }
         match &*inner.state.lock().unwrap_or_else(PoisonError::into_inner) {

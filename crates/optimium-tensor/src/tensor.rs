@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use crate::{Access, Buffer, Element, ElementType, Error, QuantScheme, Result, TensorShape};
@@ -18,8 +18,26 @@ pub struct Tensor {
 
 #[derive(Clone)]
 enum Storage {
-    Bytes { buffer: Arc<Buffer>, offset: usize },
+    Bytes {
+        buffer: Arc<Buffer>,
+        offset: usize,
+    },
+    /// Blocks of memory at equal distances.
+    Blocks {
+        buffer: Arc<Buffer>,
+        offset: usize,
+        blocks: Blocks,
+    },
     Strings(Arc<Vec<String>>),
+}
+
+/// How the elements of a tensor lie that is not contiguous: in blocks of equal size that are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Number of blocks, at least two.
+    pub count: usize,
+    /// Bytes from one block to the next.
+    pub stride: usize,
 }
 
 impl Tensor {
@@ -103,6 +121,38 @@ impl Tensor {
             storage: Storage::Bytes { buffer, offset },
             scheme: None,
         })
+    }
+
+    /// A tensor in `blocks` of the buffer, the first of them at `offset`. Such tensors are arguments of inferences and nothing else:
+    /// their elements cannot be read or written here, but for [a copy](Tensor::to_owned_copy).
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the blocks overlap, do not divide the elements, do not lie in the
+    /// buffer or are not aligned for the type, or the type is `String`.
+    pub fn from_blocks(
+        element_type: ElementType,
+        dims: &[usize],
+        buffer: Arc<Buffer>,
+        offset: usize,
+        blocks: Blocks,
+    ) -> Result<Tensor> {
+        let bytes = byte_count(element_count(dims)?, element_type)?;
+        let Blocks { count, stride } = blocks;
+        let each = bytes.checked_div(count).filter(|each| each * count == bytes);
+        let end = |each: usize| stride.checked_mul(count - 1)?.checked_add(each)?.checked_add(offset);
+        let fits =
+            each.is_some_and(|each| stride >= each && end(each).is_some_and(|end| end <= buffer.len()));
+        let size = element_type.size().max(1);
+        let aligned = (buffer.as_ptr().addr() + offset).is_multiple_of(size) && stride.is_multiple_of(size);
+        if element_type == ElementType::String || count < 2 || !fits || !aligned {
+            return Err(Error::invalid_argument(format!(
+                "a {element_type} tensor of shape {dims:?} in {count} blocks at {stride} bytes from each other does not fit {} \
+                 bytes at offset {offset}",
+                buffer.len()
+            )));
+        }
+        let storage = Storage::Blocks { buffer, offset, blocks };
+        Ok(Tensor { element_type, dims: dims.to_vec(), storage, scheme: None })
     }
 
     /// A tensor whose elements are all `text`.
@@ -210,14 +260,33 @@ impl Tensor {
     pub fn strings(&self) -> Option<&[String]> {
         match &self.storage {
             Storage::Strings(strings) => Some(strings),
-            Storage::Bytes { .. } => None,
+            Storage::Bytes { .. } | Storage::Blocks { .. } => None,
         }
     }
 
-    /// The buffer and the byte offset of the first element; `None` for strings.
+    /// The buffer and the byte offset of the first element; `None` for strings, and for tensors in [blocks](Tensor::blocks).
     pub fn buffer(&self) -> Option<(&Arc<Buffer>, usize)> {
         match &self.storage {
             Storage::Bytes { buffer, offset } => Some((buffer, *offset)),
+            Storage::Blocks { .. } | Storage::Strings(_) => None,
+        }
+    }
+
+    /// How its elements lie, where they are not contiguous.
+    pub fn blocks(&self) -> Option<Blocks> {
+        match &self.storage {
+            Storage::Blocks { blocks, .. } => Some(*blocks),
+            Storage::Bytes { .. } | Storage::Strings(_) => None,
+        }
+    }
+
+    /// The buffer, and the bytes of it from the first to the last element: with what lies between blocks. `None` for strings.
+    pub fn span(&self) -> Option<(&Arc<Buffer>, Range<usize>)> {
+        match &self.storage {
+            Storage::Bytes { buffer, offset } => Some((buffer, *offset..offset + self.byte_len())),
+            Storage::Blocks { buffer, offset, blocks: Blocks { count, stride } } => {
+                Some((buffer, *offset..offset + stride * (count - 1) + self.byte_len() / count))
+            }
             Storage::Strings(_) => None,
         }
     }
@@ -266,13 +335,29 @@ impl Tensor {
         Ok(WriteGuard { buffer, pointer, length: self.byte_len(), borrow: PhantomData })
     }
 
-    /// A copy in fresh memory.
+    /// A copy in fresh memory, contiguous.
     ///
     /// # Errors
     /// As [`read`](Tensor::read), and where memory ran out.
     pub fn to_owned_copy(&self) -> Result<Tensor> {
         match &self.storage {
             Storage::Strings(_) => Ok(self.clone()),
+            Storage::Blocks { buffer, offset, blocks: Blocks { count, stride } } => {
+                let copy = Tensor::zeros(self.element_type, &self.dims)?;
+                let each = self.byte_len() / count;
+                let all = Tensor::from_buffer(
+                    ElementType::U8,
+                    &[stride * (count - 1) + each],
+                    buffer.clone(),
+                    *offset,
+                )?;
+                let from = all.read_bytes()?;
+                for (index, block) in copy.write_bytes()?.chunks_exact_mut(each.max(1)).enumerate() {
+                    block.copy_from_slice(&from[index * stride..][..each]);
+                }
+                drop(from);
+                Ok(copy.with_scheme(self.scheme.clone()))
+            }
             Storage::Bytes { .. } => {
                 let bytes = self.read_bytes()?;
                 Ok(Tensor::from_bytes(self.element_type, &self.dims, &bytes)?
@@ -321,6 +406,7 @@ impl Tensor {
     fn bytes(&self) -> Result<(&Buffer, usize)> {
         match &self.storage {
             Storage::Bytes { buffer, offset } => Ok((buffer, *offset)),
+            Storage::Blocks { .. } => Err(Error::invalid_argument("the tensor is not contiguous")),
             Storage::Strings(_) => Err(Error::type_mismatch("a STRING tensor has no plain bytes")),
         }
     }
@@ -409,5 +495,41 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
         self.buffer.release(Access::Write);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_in_blocks() {
+        let numbers: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let whole = Tensor::from_slice(&[20], &numbers).unwrap();
+        let (buffer, _) = whole.buffer().unwrap();
+        let view = |dims: &[usize], offset: usize, count: usize, stride: usize| {
+            let blocks = Blocks { count, stride };
+            Tensor::from_blocks(ElementType::F32, dims, buffer.clone(), offset, blocks)
+        };
+        let tensor = view(&[2, 3, 2], 4, 2, 32).unwrap();
+        assert_eq!(tensor.span().unwrap().1, 4..4 + 32 + 24);
+        assert!(tensor.buffer().is_none() && tensor.to_f32s().is_err() && tensor.write::<f32>().is_err());
+        let copy = tensor.to_owned_copy().unwrap();
+        assert_eq!((copy.dims(), copy.blocks()), (&[2, 3, 2][..], None));
+        let expected: Vec<f32> = (1..7).chain(9..15).map(|i| i as f32).collect();
+        assert_eq!(copy.to_f32s().unwrap(), expected);
+        let impossible = [
+            (&[2, 3, 2], 4, 1, 32),
+            (&[2, 3, 2], 4, 0, 32),
+            (&[2, 3, 2], 4, 5, 32),
+            (&[2, 3, 2], 4, 2, 20),
+            (&[2, 3, 2], 4, 2, 30),
+            (&[2, 3, 2], 2, 2, 32),
+            (&[2, 3, 2], 4, 2, 56),
+            (&[2, 3, 2], 4, 2, usize::MAX - 3),
+        ];
+        for (dims, offset, count, stride) in impossible {
+            assert!(view(dims, offset, count, stride).is_err(), "{count} blocks at {stride}");
+        }
     }
 }

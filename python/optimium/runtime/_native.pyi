@@ -181,7 +181,11 @@ class InferRequest:
     """Room for one inference at a time."""
 
     def infer(self, inputs: _Tensors, outputs: _Tensors) -> None:
-        """Begins an inference and returns. Everything that can be wrong about the tensors is raised here."""
+        """Begins an inference and returns. Everything that can be wrong about the tensors is raised here.
+
+        An output shares no memory with other tensors of the call, except that the present keys and values of a decoder may be
+        a view of the array that begins with the past ones: `array[:, :, :n + 1]` and `array[:, :, :n]`.
+        """
     def wait(self, timeout: int | None = 0) -> bool:
         """Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever.
 

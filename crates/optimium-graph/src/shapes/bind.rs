@@ -1,7 +1,6 @@
 //! The values of symbols, from concrete shapes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use optimium_tensor::{Error, Expr, Result, SymbolValues};
 
@@ -23,7 +22,7 @@ pub fn bind(graph: &Graph, input_dims: &[&[usize]]) -> Result<SymbolValues> {
         )));
     }
     let mut values = SymbolValues::new();
-    let mut origins: HashMap<Arc<str>, (usize, usize)> = HashMap::new();
+    let mut origins: HashMap<&str, (usize, usize)> = HashMap::new();
     for (input, dims) in input_dims.iter().enumerate() {
         let Some(shape) = shape_of(graph, input) else { continue };
         if shape.len() != dims.len() {
@@ -35,13 +34,15 @@ pub fn bind(graph: &Graph, input_dims: &[&[usize]]) -> Result<SymbolValues> {
                 return Err(mismatch(graph, input, dims));
             }
             let Some(symbol) = expected.as_symbol() else { continue };
-            match values.insert(symbol.into(), found) {
-                Some(other) if other != found => {
+            match values.get(symbol) {
+                Some(&other) if other != found => {
                     let origin = origins.get(symbol).copied().unwrap_or_default();
                     return Err(conflict(graph, symbol, (origin, other), ((input, axis), found)));
                 }
-                _ => {
-                    origins.entry(symbol.into()).or_insert((input, axis));
+                Some(_) => {}
+                None => {
+                    values.insert(symbol.into(), found);
+                    origins.insert(symbol, (input, axis));
                 }
             }
         }

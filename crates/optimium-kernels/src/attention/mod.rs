@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use optimium_simd::Level;
 
-use crate::{Part, SharedSlice};
+use crate::Part;
 use blocks::Blocks;
 use decode::Decode;
 pub use general::{Wanted, attention_with_scores};
@@ -165,40 +165,49 @@ impl<'a> Operands<'a> {
         let Some(cache) = &self.cache else { return self.check(sizes) };
         assert!(past <= sizes.keys, "{past} past keys of {}", sizes.keys);
         self.check_keys(sizes, sizes.keys - past);
-        let heads = sizes.batch * sizes.key_heads;
-        let fits = |past_len: usize, all: usize, size: usize| {
-            past_len == heads * past * size && all == heads * sizes.keys * size
+        let is_split = |past: &SharedHeads, all: &SharedHeads| {
+            std::ptr::eq(past.data.as_mut_ptr(), all.data.as_mut_ptr()) && past.strides != all.strides
         };
-        assert!(fits(cache.past_k.len(), cache.k.len(), sizes.size), "a cache of keys for {sizes:?}");
-        assert!(fits(cache.past_v.len(), cache.v.len(), sizes.value_size), "a cache of values for {sizes:?}");
+        let split = is_split(&cache.past_k, &cache.k) || is_split(&cache.past_v, &cache.v);
+        assert!(!split || past == 0 || sizes.batch * sizes.key_heads == 1, "past rows partly in their place");
+        let check = |rows: &SharedHeads, count: usize, size: usize| {
+            rows.check([sizes.batch, sizes.key_heads, count], size);
+            let [sequence, head, position] = rows.strides;
+            let apart = position == size && head >= count * size && sequence >= sizes.key_heads * head;
+            assert!(apart, "{count} rows of {size} at {:?}", rows.strides);
+        };
+        check(&cache.past_k, past, sizes.size);
+        check(&cache.past_v, past, sizes.value_size);
+        check(&cache.k, sizes.keys, sizes.size);
+        check(&cache.v, sizes.keys, sizes.value_size);
     }
 
     /// Fills the cache of one head, where there is one, and takes keys and values from it.
     fn extended(&self, sizes: &Sizes, past: usize, [sequence, head]: [usize; 2]) -> Operands<'a> {
         let Some(cache) = &self.cache else { return *self };
         let at = [sequence, head];
-        let k = extend(cache.past_k, &self.k, cache.k, [past, sizes.keys, sizes.size], at, sizes.key_heads);
-        let v =
-            extend(cache.past_v, &self.v, cache.v, [past, sizes.keys, sizes.value_size], at, sizes.key_heads);
+        let k = extend(&cache.past_k, &self.k, &cache.k, [past, sizes.keys, sizes.size], at);
+        let v = extend(&cache.past_v, &self.v, &cache.v, [past, sizes.keys, sizes.value_size], at);
         Operands { k, v, cache: None, ..*self }
     }
 }
 
 /// Writes past and new rows of one head to `all`, and gives `all`.
 fn extend<'a>(
-    past: &[f32],
+    past: &SharedHeads,
     new: &Heads,
-    all: SharedSlice<'a, f32>,
+    all: &SharedHeads<'a>,
     [count, total, size]: [usize; 3],
     [sequence, head]: [usize; 2],
-    heads: usize,
 ) -> Heads<'a> {
-    let index = sequence * heads + head;
-    let start = index * total * size;
+    let past = past.from(sequence, head, 0).narrow(0..count * size);
     // SAFETY: one part does all of a head.
-    let rows = unsafe { all.slice(start..start + total * size) };
+    let rows = unsafe { all.from(sequence, head, 0).slice(0..total * size) };
     let (old, rest) = rows.split_at_mut(count * size);
-    old.copy_from_slice(&past[index * count * size..][..count * size]);
+    if !std::ptr::eq(past.as_mut_ptr(), old.as_ptr()) {
+        // SAFETY: the past rows of the head are there, and elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(past.as_mut_ptr(), old.as_mut_ptr(), old.len()) };
+    }
     for (i, row) in rest.chunks_exact_mut(size.max(1)).enumerate() {
         row.copy_from_slice(&new.from(sequence, head, i)[..size]);
     }
@@ -212,6 +221,7 @@ mod tests {
     use optimium_testing::{Random, Tolerance, compare, each_case};
 
     use super::*;
+    use crate::SharedSlice;
 
     /// What exponentials of rounded scores of up to ten or so lose.
     const TOLERANCE: Tolerance = Tolerance::Relative(1e-5);
@@ -237,6 +247,8 @@ mod tests {
         /// Whether each sequence has its number of keys.
         counted: bool,
         cached: bool,
+        /// Whether the past rows lie where all rows go, with room behind them.
+        in_place: bool,
         /// Whether heads lie between each other: `[batch, length, heads, size]`.
         merged: bool,
     }
@@ -256,7 +268,17 @@ mod tests {
     fn case(sizes: Sizes) -> Case {
         let scale = 1.0 / (sizes.size.max(1) as f32).sqrt();
         let parameters = Parameters { scale, softcap: 0.0, causal: false, past: 0 };
-        Case { sizes, parameters, masked: Masked::No, counted: false, cached: false, merged: false }
+        let masked = Masked::No;
+        Case { sizes, parameters, masked, counted: false, cached: false, in_place: false, merged: false }
+    }
+
+    /// Rows between the heads of a cache that is extended in its place.
+    const ROOM: usize = 2;
+
+    /// A slice that nobody writes.
+    fn read_only(values: &[f32]) -> SharedSlice<'_, f32> {
+        // SAFETY: nobody writes it.
+        unsafe { SharedSlice::from_raw(values.as_ptr().cast_mut(), values.len()) }
     }
 
     /// Random operands in memory.
@@ -318,14 +340,40 @@ mod tests {
             }
         }
 
+        /// Where the whole cache of keys or values goes.
+        fn cache(&self, case: &Case, index: usize) -> Vec<f32> {
+            let Sizes { batch, key_heads, keys, size, value_size, .. } = case.sizes;
+            let (size, past) = ([size, value_size][index], case.parameters.past);
+            if !case.in_place {
+                return vec![f32::NAN; batch * key_heads * keys * size];
+            }
+            let mut cache = vec![f32::NAN; batch * key_heads * (keys + ROOM) * size];
+            let rows = self.past[index].chunks_exact((past * size).max(1));
+            for (head, rows) in cache.chunks_exact_mut((keys + ROOM) * size).zip(rows) {
+                head[..rows.len()].copy_from_slice(rows);
+            }
+            cache
+        }
+
         fn operands<'a>(&'a self, case: &Case, all: [SharedSlice<'a, f32>; 2]) -> Operands<'a> {
             let Sizes { query_heads, key_heads, queries, keys, size, value_size, .. } = case.sizes;
             let past = if case.cached { case.parameters.past } else { 0 };
+            let rows =
+                |data, room, size| SharedHeads { data, strides: strides(false, key_heads, room, size) };
             let heads = |data, heads, length, size| Heads {
                 data,
                 strides: strides(case.merged, heads, length, size),
             };
-            let cache = Cache { past_k: &self.past[0], past_v: &self.past[1], k: all[0], v: all[1] };
+            let (before, room) = match case.in_place {
+                true => (all, [keys + ROOM; 2]),
+                false => (self.past.each_ref().map(|past| read_only(past)), [past, keys]),
+            };
+            let cache = Cache {
+                past_k: rows(before[0], room[0], size),
+                past_v: rows(before[1], room[0], value_size),
+                k: rows(all[0], room[1], size),
+                v: rows(all[1], room[1], value_size),
+            };
             Operands {
                 q: heads(&self.q, query_heads, queries, size),
                 k: heads(&self.k, key_heads, keys - past, size),
@@ -419,7 +467,8 @@ mod tests {
             let mut scratch = vec![f32::NAN; attention.scratch_len()];
             let mut whole: Option<Vec<f32>> = None;
             for count in 1..4 {
-                let mut actual = expected.clone().map(|values| vec![f32::NAN; values.len()]);
+                let y = vec![f32::NAN; expected[0].len()];
+                let mut actual = [y, data.cache(case, 0), data.cache(case, 1)];
                 let [y, k, v] = actual.each_mut().map(|values| SharedSlice::new(values));
                 let operands = data.operands(case, [k, v]);
                 let out =
@@ -430,13 +479,33 @@ mod tests {
                 compare(&actual[0], &expected[0], tolerance)
                     .map_err(|e| format!("{level}, rounded {rounded}: {e}"))?;
                 for i in if case.cached { 1..3 } else { 0..0 } {
-                    compare(&actual[i], &exactly[i], Tolerance::Exact)?;
+                    let (rows, between) = split_rows(case, &actual[i]);
+                    compare(&rows, &exactly[i], Tolerance::Exact)?;
+                    if !between.iter().all(|x| x.is_nan()) {
+                        return Err("what lies between the heads was written".into());
+                    }
                 }
                 let whole = whole.get_or_insert_with(|| actual[0].clone());
                 compare(&actual[0], whole, Tolerance::Exact).map_err(|e| format!("{count} parts: {e}"))?;
             }
         }
         Ok(())
+    }
+
+    /// The rows of all heads of a whole cache, and what lies between them.
+    fn split_rows(case: &Case, cache: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let Sizes { batch, key_heads, keys, .. } = case.sizes;
+        let room = if case.in_place { ROOM } else { 0 };
+        let of_row = cache.len() / (batch * key_heads * (keys + room)).max(1);
+        let heads = cache.chunks_exact(((keys + room) * of_row).max(1));
+        heads.map(|head| head.split_at(keys * of_row)).fold(
+            (Vec::new(), Vec::new()),
+            |(mut rows, mut between), (of_head, rest)| {
+                rows.extend_from_slice(of_head);
+                between.extend_from_slice(rest);
+                (rows, between)
+            },
+        )
     }
 
     /// Of many and few queries, one and several heads a group, sizes around those of tiles and blocks.
@@ -486,7 +555,8 @@ mod tests {
             [sizes.keys / 2, 0].into_iter().flat_map(move |past| {
                 let parameters = Parameters { causal: true, past, ..plain.parameters };
                 let cached = Case { parameters, cached: true, ..plain };
-                [cached, Case { merged: true, masked: Masked::Row, ..cached }]
+                let merged = Case { merged: true, masked: Masked::Row, ..cached };
+                [cached, merged, Case { in_place: true, ..cached }, Case { in_place: true, ..merged }]
             })
         });
         each_case(cases, check);

@@ -137,17 +137,20 @@ impl Mask<'_> {
     }
 }
 
-/// Keys and values of earlier calls, and where all of them go: each `[batch, heads, length, size]`.
+/// Keys and values of earlier calls, and where all of them go. The rows of a head lie one after the other.
+///
+/// The past rows of all heads may lie where all rows go: then they stay there, and only the new ones are written. Otherwise they
+/// lie elsewhere, and are copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Cache<'a> {
     /// The past keys, [`Parameters::past`] for each head.
-    pub past_k: &'a [f32],
+    pub past_k: SharedHeads<'a>,
     /// The past values.
-    pub past_v: &'a [f32],
+    pub past_v: SharedHeads<'a>,
     /// The past keys, and behind them the new ones.
-    pub k: SharedSlice<'a, f32>,
+    pub k: SharedHeads<'a>,
     /// The past values, and behind them the new ones.
-    pub v: SharedSlice<'a, f32>,
+    pub v: SharedHeads<'a>,
 }
 
 /// The operands of one call.

@@ -4,6 +4,7 @@ use optimium_simd::Level;
 
 use super::parameters::Parameters;
 use super::sliding::Sliding;
+use super::strassen;
 use super::visible::visible_taps;
 use super::winograd::{self, Edge};
 use crate::gemm;
@@ -13,6 +14,8 @@ use crate::gemm;
 pub enum Algorithm {
     /// One matrix product over the pixels: kernels of one tap.
     Pointwise,
+    /// The same with [seven multiplications of quarters](gemm::gemm_strassen()): stride one, no groups, even numbers of channels.
+    Strassen,
     /// Products over the contiguous lines of taps under the kernel: no groups, no dilation across.
     Rows,
     /// Products over the channels of each tap: everything.
@@ -28,13 +31,14 @@ pub enum Algorithm {
 impl Algorithm {
     /// Whether the weights are transformed ahead, which takes longer than to use them for a few images.
     pub fn transforms_weights(self) -> bool {
-        matches!(self, Algorithm::Winograd2 | Algorithm::Winograd4)
+        matches!(self, Algorithm::Strassen | Algorithm::Winograd2 | Algorithm::Winograd4)
     }
 
     /// Whether it can compute that convolution.
     pub fn serves(self, parameters: &Parameters) -> bool {
         match self {
             Algorithm::Pointwise => parameters.kernel == [1, 1],
+            Algorithm::Strassen => strassen::serves(parameters),
             Algorithm::Rows => parameters.groups == 1 && parameters.dilation[1] == 1,
             Algorithm::Taps => true,
             Algorithm::Sliding => Sliding::serves(parameters),
@@ -49,6 +53,7 @@ impl std::fmt::Display for Algorithm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Algorithm::Pointwise => "pointwise",
+            Algorithm::Strassen => "strassen",
             Algorithm::Rows => "rows",
             Algorithm::Taps => "taps",
             Algorithm::Sliding => "sliding",
@@ -107,6 +112,7 @@ const COPY: f64 = 1.0;
 pub fn candidates(level: Level, parameters: &Parameters, images: &Images) -> Vec<Candidate> {
     let all = [
         Algorithm::Pointwise,
+        Algorithm::Strassen,
         Algorithm::Rows,
         Algorithm::Taps,
         Algorithm::Sliding,
@@ -115,16 +121,15 @@ pub fn candidates(level: Level, parameters: &Parameters, images: &Images) -> Vec
     ];
     let pixels = images.pixels().max(1);
     let cost = |algorithm| match algorithm {
-        Algorithm::Winograd2 => winograd::cost(level, parameters, Edge::Two, images),
-        Algorithm::Winograd4 => winograd::cost(level, parameters, Edge::Four, images),
-        Algorithm::Sliding => pixels as f64 * Sliding::cost(level, parameters),
-        _ => direct_cost(level, parameters, algorithm, images),
+        Algorithm::Strassen => strassen_products(level, parameters, images).first().map(|one| one.cost),
+        Algorithm::Winograd2 => Some(winograd::cost(level, parameters, Edge::Two, images)),
+        Algorithm::Winograd4 => Some(winograd::cost(level, parameters, Edge::Four, images)),
+        Algorithm::Sliding => Some(pixels as f64 * Sliding::cost(level, parameters)),
+        _ => Some(direct_cost(level, parameters, algorithm, images)),
     };
-    let mut all: Vec<Candidate> = all
-        .into_iter()
-        .filter(|algorithm| algorithm.serves(parameters))
-        .map(|algorithm| Candidate { algorithm, cost: cost(algorithm) / pixels as f64 })
-        .collect();
+    let candidate = |algorithm| Some(Candidate { algorithm, cost: cost(algorithm)? / pixels as f64 });
+    let mut all: Vec<Candidate> =
+        all.into_iter().filter(|algorithm| algorithm.serves(parameters)).filter_map(candidate).collect();
     all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     all
 }
@@ -151,6 +156,10 @@ pub fn layouts(
     };
     let (problem, times) = match candidate.algorithm {
         Algorithm::Sliding => return Vec::new(),
+        Algorithm::Strassen => {
+            let all = strassen_products(level, parameters, images).into_iter();
+            return all.map(|one| (one.layout, one.cost / pixels as f64)).collect();
+        }
         Algorithm::Winograd2 => winograd(Edge::Two),
         Algorithm::Winograd4 => winograd(Edge::Four),
         _ => {
@@ -162,6 +171,16 @@ pub fn layouts(
     let all = gemm::candidates(level, &problem);
     let further = |one: &gemm::Candidate| (one.cost - all[0].cost) * times / pixels as f64;
     all.iter().map(|one| (one.layout, candidate.cost + further(one))).collect()
+}
+
+/// Pixels for which weights that are larger by three quarters are worth their memory.
+const STRASSEN_PIXELS: usize = 128;
+
+/// The products of [`Algorithm::Strassen`], the cheapest first; none for few pixels.
+fn strassen_products(level: Level, parameters: &Parameters, images: &Images) -> Vec<gemm::Candidate> {
+    let (n, k) = (parameters.output_channels, parameters.input_channels);
+    let problem = gemm::Problem { m: images.pixels(), n, k };
+    if problem.m < STRASSEN_PIXELS { Vec::new() } else { gemm::candidates_strassen(level, &problem) }
 }
 
 /// Cycles for so many output pixels.

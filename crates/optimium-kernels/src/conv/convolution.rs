@@ -6,9 +6,10 @@ use super::choice::{Algorithm, Images};
 use super::direct::Direct;
 use super::parameters::{Geometry, Parameters};
 use super::sliding::Sliding;
+use super::strassen::{self, Strassen};
 use super::winograd::{Edge, Winograd};
 use crate::epilogue::Epilogue;
-use crate::gemm::Layout;
+use crate::gemm::{Layout, PackedMatrix};
 use crate::{Packing, Part, SharedSlice};
 
 /// A convolution with its weights packed.
@@ -23,8 +24,18 @@ pub struct Convolution {
 #[derive(Clone, Debug)]
 enum Form {
     Direct(Direct),
+    Strassen(Strassen),
     Sliding(Sliding),
     Winograd(Winograd),
+}
+
+/// Whether the weights of a convolution of one tap without groups are stored where `packing` says, for that way.
+pub fn is_stored((algorithm, layout): (Algorithm, Layout), packing: &Packing) -> bool {
+    match algorithm {
+        Algorithm::Pointwise => PackedMatrix::is_stored(&layout, PackedMatrix::AS_IT_IS, packing),
+        Algorithm::Strassen => strassen::is_stored(&layout, packing),
+        _ => false,
+    }
 }
 
 impl Convolution {
@@ -64,7 +75,11 @@ impl Convolution {
         };
         let winograd =
             |edge| Form::Winograd(Winograd::new(level, parameters, edge, weights, images, layout, packing));
+        let pixels = images.pixels();
         let form = match algorithm {
+            Algorithm::Strassen => {
+                Form::Strassen(Strassen::new(level, parameters, weights, pixels, layout, packing))
+            }
             Algorithm::Pointwise | Algorithm::Taps => direct(false),
             Algorithm::Rows => direct(true),
             Algorithm::Sliding => Form::Sliding(Sliding::new(level, parameters, weights, packing)),
@@ -88,6 +103,7 @@ impl Convolution {
     pub fn scratch_len(&self, geometry: &Geometry) -> usize {
         match &self.form {
             Form::Direct(direct) => direct.scratch_len(geometry),
+            Form::Strassen(strassen) => strassen.scratch_len(geometry),
             Form::Sliding(_) => 0,
             Form::Winograd(winograd) => winograd.scratch_len(geometry),
         }
@@ -116,6 +132,7 @@ impl Convolution {
         }
         match &self.form {
             Form::Direct(direct) => direct.run(geometry, x, epilogue, y, scratch, part),
+            Form::Strassen(strassen) => strassen.run(geometry, x, epilogue, y, scratch, part),
             Form::Sliding(sliding) => sliding.run(geometry, x, epilogue, y, part),
             Form::Winograd(winograd) => winograd.run(geometry, x, epilogue, y, scratch, part),
         }
@@ -132,11 +149,14 @@ mod tests {
     /// padding begin and end down, across]`
     type Sizes = [usize; 16];
 
-    const CASES: [Sizes; 44] = [
+    const CASES: [Sizes; 47] = [
         [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 6, 7, 8, 33, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
         [1, 6, 7, 8, 5, 1, 1, 1, 1, 2, 1, 1, 1, 0, 0, 1],
+        [1, 14, 15, 64, 72, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [3, 11, 7, 34, 130, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [2, 6, 7, 8, 6, 1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 1],
         [1, 7, 7, 16, 64, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [3, 14, 14, 5, 70, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [1, 9, 11, 3, 16, 1, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1],

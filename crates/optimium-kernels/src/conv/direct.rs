@@ -91,10 +91,7 @@ impl Direct {
 
     /// Whether the left rows are simply the input's pixels.
     fn is_one_product(&self, geometry: &Geometry) -> bool {
-        self.parameters.kernel == [1, 1]
-            && self.parameters.stride == [1, 1]
-            && geometry.padding == [0, 0]
-            && geometry.input == geometry.output
+        self.parameters.kernel == [1, 1] && self.parameters.stride == [1, 1] && geometry.is_pixel_by_pixel()
     }
 
     /// The output `pixels` of one image.

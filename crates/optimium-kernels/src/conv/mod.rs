@@ -12,6 +12,7 @@
 //! | `choice` | the algorithms, and which one is taken |
 //! | `convolution` | the prepared convolution |
 //! | `direct` | as products over what the kernel covers |
+//! | `strassen` | of one tap, as products with fewer multiplications |
 //! | `sliding` | of few channels: in small groups, or in all |
 //! | `winograd` | by products of transformed tiles |
 //! | `bf16` | with bfloat16 factors |
@@ -31,6 +32,7 @@ mod parameters;
 #[cfg(test)]
 mod reference;
 mod sliding;
+mod strassen;
 mod taps;
 mod transposed;
 mod visible;
@@ -38,7 +40,7 @@ mod winograd;
 
 pub use bf16::ConvolutionBf16;
 pub use choice::{Algorithm, Candidate, Images, candidates, layouts, pick};
-pub use convolution::Convolution;
+pub use convolution::{Convolution, is_stored};
 pub use general::{GeneralImages, GeneralParameters, convolve_general, transpose_convolve_general};
 pub use parameters::{Geometry, Parameters};
 pub use transposed::TransposedConvolution;

@@ -84,6 +84,11 @@ impl Geometry {
         self.batch.saturating_mul(self.input[0]).saturating_mul(self.input[1])
     }
 
+    /// Whether a kernel of one tap that takes no steps meets each input pixel once, in order.
+    pub(super) fn is_pixel_by_pixel(&self) -> bool {
+        self.padding == [0, 0] && self.input == self.output
+    }
+
     /// Asserts that slices of those lengths hold the images of `parameters`.
     ///
     /// # Panics

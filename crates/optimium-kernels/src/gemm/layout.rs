@@ -108,6 +108,9 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
+    /// The origin of matrices that are packed without a change.
+    pub(crate) const AS_IT_IS: &str = "as it is";
+
     /// Packs `b`, addressed as in [`Layout::pack`].
     ///
     /// # Panics
@@ -119,7 +122,7 @@ impl PackedMatrix {
         column_stride: usize,
         packing: &Packing,
     ) -> PackedMatrix {
-        PackedMatrix::prepare(layout, "as it is", packing, |out| {
+        PackedMatrix::prepare(layout, PackedMatrix::AS_IT_IS, packing, |out| {
             layout.pack(b, row_stride, column_stride, out, Part::WHOLE);
         })
     }
@@ -135,5 +138,10 @@ impl PackedMatrix {
         let form = format_args!("{origin}, {layout}");
         let data = packing.block(form, layout.len(), |out| fill(SharedSlice::new(out)));
         PackedMatrix { layout, data }
+    }
+
+    /// Whether [`prepare`](PackedMatrix::prepare) would find the next block stored.
+    pub fn is_stored(layout: &Layout, origin: &str, packing: &Packing) -> bool {
+        packing.has_stored::<f32>(format_args!("{origin}, {layout}"), layout.len())
     }
 }

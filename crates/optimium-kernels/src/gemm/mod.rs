@@ -43,7 +43,7 @@ pub use choice::{Candidate, Problem, candidates, pick};
 pub use general::{Number, matmul_general};
 pub use layout::{Layout, PackedMatrix};
 pub(crate) use lines::{Lines, Run};
-pub use strassen::{PackedStrassen, candidates_strassen, gemm_strassen};
+pub use strassen::{PackedStrassen, candidates_strassen, gemm_strassen, suits_strassen};
 pub use tile::Tile;
 
 use crate::epilogue::Epilogue;

@@ -55,6 +55,15 @@ trait Function: Copy {
     /// No result for operands up to `operand` is larger.
     fn largest(self, operand: f32) -> f32;
     fn apply<S: Simd>(self, simd: S, a: S::F32, b: S::F32) -> S::F32;
+    /// As [`apply`](Function::apply), of bytes from which those zero points have not been taken.
+    #[inline(always)]
+    fn apply_to_bytes<S: Simd>(self, simd: S, a: S::F32, b: S::F32, zero_points: [f32; 2]) -> S::F32 {
+        let [a_zero, b_zero] = zero_points.map(
+            #[inline(always)]
+            |zero| simd.splat(zero),
+        );
+        self.apply(simd, simd.sub(a, a_zero), simd.sub(b, b_zero))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +79,13 @@ impl Function for Sum {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, a: S::F32, b: S::F32) -> S::F32 {
         simd.fma(a, simd.splat(self.factors[0]), simd.mul(b, simd.splat(self.factors[1])))
+    }
+
+    #[inline(always)]
+    fn apply_to_bytes<S: Simd>(self, simd: S, a: S::F32, b: S::F32, zero_points: [f32; 2]) -> S::F32 {
+        let [p, q] = self.factors;
+        let offset = -p.mul_add(zero_points[0], q * zero_points[1]);
+        simd.fma(a, simd.splat(p), simd.fma(b, simd.splat(q), simd.splat(offset)))
     }
 }
 
@@ -153,32 +169,84 @@ impl<F: Function> Binary<'_, F> {
     /// `n` bytes are readable at `a` and `b` and writable at `y`.
     #[inline(always)]
     unsafe fn stretch<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
-        let Some(bytes) = self.small() else {
-            // SAFETY: the caller's promise.
-            return unsafe { self.large(simd, a, b, y, n) };
-        };
         let [qa, qb, _] = self.quantizations;
-        for start in (0..n).step_by(4 * S::LANES) {
-            let count = (n - start).min(4 * S::LANES);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let x = centred(simd, simd.load_bytes(a.add(start), count), qa);
-                let z = centred(simd, simd.load_bytes(b.add(start), count), qb);
-                let mut values = [simd.splat_i32(0); 4];
-                for v in 0..4 {
-                    values[v] = bytes.rounded(simd, self.function.apply(simd, x[v], z[v]));
-                }
-                simd.store_bytes(y.add(start), bytes.pack(simd, values), count);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (self.small(), qa.signed, qb.signed) {
+                (Some(bytes), false, false) => self.alike::<S, false>(simd, a, b, y, n, bytes),
+                (Some(bytes), true, true) => self.alike::<S, true>(simd, a, b, y, n, bytes),
+                _ => self.any(simd, a, b, y, n),
             }
         }
     }
 
-    /// As [`stretch`](Binary::stretch), whatever the numbers.
+    /// As [`stretch`](Binary::stretch), where both are `SIGNED` or not and the results are small.
     ///
     /// # Safety
     /// As [`stretch`](Binary::stretch).
     #[inline(always)]
-    unsafe fn large<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
+    unsafe fn alike<S: Simd, const SIGNED: bool>(
+        &self,
+        simd: S,
+        a: *const u8,
+        b: *const u8,
+        y: *mut u8,
+        n: usize,
+        bytes: SmallBytes,
+    ) {
+        let whole = 4 * S::LANES;
+        let done = n / whole * whole;
+        for start in (0..done).step_by(whole) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.few::<S, SIGNED>(simd, a.add(start), b.add(start), y.add(start), whole, bytes);
+            }
+        }
+        if done < n {
+            // SAFETY: the caller's promise.
+            unsafe { self.few::<S, SIGNED>(simd, a.add(done), b.add(done), y.add(done), n - done, bytes) }
+        }
+    }
+
+    /// As [`alike`](Binary::alike), no more elements than four vectors have.
+    ///
+    /// # Safety
+    /// As [`stretch`](Binary::stretch).
+    #[inline(always)]
+    unsafe fn few<S: Simd, const SIGNED: bool>(
+        &self,
+        simd: S,
+        a: *const u8,
+        b: *const u8,
+        y: *mut u8,
+        n: usize,
+        bytes: SmallBytes,
+    ) {
+        let [qa, qb, _] = self.quantizations;
+        let zero_points = [qa.zero_point as f32, qb.zero_point as f32];
+        let mut values = [simd.splat_i32(0); 4];
+        for (v, value) in values.iter_mut().enumerate() {
+            let count = lanes::<S>(n, v);
+            // SAFETY: the caller's promise; with no elements left nothing is loaded.
+            let [x, z] = unsafe {
+                [
+                    load_values(simd, a.wrapping_add(v * S::LANES), count, SIGNED),
+                    load_values(simd, b.wrapping_add(v * S::LANES), count, SIGNED),
+                ]
+            };
+            let (x, z) = (simd.to_f32(x), simd.to_f32(z));
+            *value = bytes.rounded(simd, self.function.apply_to_bytes(simd, x, z, zero_points));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_bytes(y, simd.order_packed(bytes.pack(simd, values)), n) }
+    }
+
+    /// As [`stretch`](Binary::stretch), whatever the numbers are.
+    ///
+    /// # Safety
+    /// As [`stretch`](Binary::stretch).
+    #[inline(always)]
+    unsafe fn any<S: Simd>(&self, simd: S, a: *const u8, b: *const u8, y: *mut u8, n: usize) {
         let [qa, qb, qy] = self.quantizations;
         let (low, high) = self.clamp;
         for start in (0..n).step_by(4 * S::LANES) {
@@ -203,22 +271,6 @@ impl<F: Function> Binary<'_, F> {
     }
 }
 
-/// The bytes less their zero point, in the order of [`Simd::interleave_bytes`]; exact for zero points of bytes.
-#[inline(always)]
-fn centred<S: Simd>(simd: S, bytes: S::I32, quantization: Quantization) -> [S::F32; 4] {
-    // In the last byte of the float 2²³, an integer counts once.
-    let (zero, top) = (simd.splat_i32(0), simd.splat_i32(0x4b4b_4b4b));
-    let (flip, shift) = if quantization.signed { (0x80, 128) } else { (0, 0) };
-    let bytes = simd.xor_i32(bytes, simd.splat_i32(i32::from_ne_bytes([flip; 4])));
-    let origin = simd.splat((0x80_0000 + shift + quantization.zero_point) as f32);
-    let lanes = simd.interleave_bytes([bytes, zero, zero, top]);
-    let mut values = [origin; 4];
-    for v in 0..4 {
-        values[v] = simd.sub(simd.from_bits(lanes[v]), origin);
-    }
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use optimium_testing::{Random, each_case};
@@ -234,12 +286,13 @@ mod tests {
         let unsigned =
             [quantization(0.5, 130, false), quantization(0.25, 3, false), quantization(1.0, 10, false)];
         let signed = [quantization(0.25, -4, true), quantization(0.5, 8, false), quantization(2.0, -9, true)];
+        let alike = [quantization(0.25, -4, true), quantization(0.5, 8, true), quantization(1.0, 0, true)];
         let lengths =
             [(0, 1), (1, 1), (5, 5), (63, 21), (64, 64), (65, 1), (200, 40), (257, 257), (390, 130)];
         let cases = Level::available().flat_map(|level| {
-            lengths
-                .into_iter()
-                .flat_map(move |l| [(unsigned, (10, 200)), (signed, (-128, 90))].map(|q| (level, l, q)))
+            lengths.into_iter().flat_map(move |l| {
+                [(unsigned, (10, 200)), (signed, (-128, 90)), (alike, (-128, 127))].map(|q| (level, l, q))
+            })
         });
         each_case(cases, |&(level, (n, period), (quantizations, clamp))| {
             let mut random = Random::new(n as u64);

@@ -4,10 +4,12 @@
 //! of its channel: a block of as many channels as a vector has bytes takes four accumulators.
 
 mod slide;
+mod tall;
 
 use optimium_simd::{Level, Simd, SimdTask};
 
 use self::slide::Slide;
+use self::tall::Tall;
 use super::band::Band;
 use super::output::{Output, Requantize, SmallBytes, Store, StoreBytes, StoreF32, StoreI32, to_byte_values};
 use crate::conv::{Geometry, Parameters};
@@ -15,6 +17,9 @@ use crate::{Packed, Packing, Part};
 
 /// Bytes of a copied band that should stay in the cache of a core.
 const BAND_BYTES: usize = 192 * 1024;
+
+/// Bytes to whose multiples memory for vectors is aligned.
+const ALIGNMENT: usize = 64;
 
 /// A convolution of every channel with its own kernel, with packed weights.
 #[derive(Clone, Debug)]
@@ -116,7 +121,12 @@ impl QuantizedDepthwise {
         let lines = self.chunk_lines(geometry).min(geometry.output[0]);
         let band =
             if lines == 0 { 0 } else { self.band(geometry, 0, lines).len(self.parameters.input_channels) };
-        if self.slides() { band.max(geometry.input[1] * geometry.input_stride) } else { band }
+        let border = geometry.input[1] * geometry.input_stride;
+        match (self.slides(), self.is_tall()) {
+            (true, _) => band.max(border),
+            (_, true) => band.max(border + self.tall_len() * size_of::<i32>() + ALIGNMENT),
+            _ => band,
+        }
     }
 
     /// Convolves `x`, whose bytes are `signed` or not and stand for zero at `zero_point`. A row of the
@@ -146,10 +156,10 @@ impl QuantizedDepthwise {
         assert!(input_stride >= channels && (empty || x.len() >= needed), "image in {} bytes", x.len());
         assert!(scratch.len() >= self.scratch_len(geometry), "{} bytes of scratch", scratch.len());
         if let Output::Bytes(output) = *output
-            && self.slides()
+            && (self.slides() || self.is_tall() && input[1] > 0)
             && let Some(bytes) = SmallBytes::of(&output, &output.multiplier[..channels])
         {
-            let border = &mut scratch[..input[1] * input_stride];
+            let (border, memory) = scratch.split_at_mut(input[1] * input_stride);
             border.fill(zero_point as u8);
             let (lines, blocks, first_row) = ((0, 0), (0, 0), 0);
             let (depthwise, image) = (self, x);
@@ -166,7 +176,7 @@ impl QuantizedDepthwise {
                 lines,
                 blocks,
             };
-            return self.slide(slide, part);
+            return self.slide(slide, memory, part);
         }
         let lines = part.range(batch * height);
         let mut line = lines.start;
@@ -203,8 +213,8 @@ impl QuantizedDepthwise {
         }
     }
 
-    /// Computes a part of all images, which `slide` begins with.
-    fn slide(&self, slide: Slide<'_>, part: Part) {
+    /// Computes a part of all images, which `slide` begins with, in the rest of the scratch memory.
+    fn slide(&self, slide: Slide<'_>, memory: &mut [u8], part: Part) {
         let Geometry { batch, input, output: [height, _], input_stride, .. } = *slide.geometry;
         let (all, count) = (batch * height, self.parameters.input_channels.div_ceil(4 * self.level.lanes()));
         let few_lines = all < 4 * part.count && all < count;
@@ -215,13 +225,20 @@ impl QuantizedDepthwise {
             let (index, first) = (line / height, line % height);
             let count = (height - first).min(lines.end - line);
             let start = (index * input[0] * input[1] * input_stride).min(slide.image.len());
-            self.level.run(Slide {
+            let slide = Slide {
                 image: &slide.image[start..],
                 first_row: index * height * slide.geometry.output[1],
                 lines: (first, first + count),
                 blocks: (blocks.start, blocks.end),
                 ..slide
-            });
+            };
+            if self.is_tall() {
+                let offset = memory.as_ptr().align_offset(ALIGNMENT).min(memory.len());
+                let memory = &mut memory[offset..][..self.tall_len() * size_of::<i32>()];
+                self.level.run(Tall { slide, memory: bytemuck::cast_slice_mut(memory) });
+            } else {
+                self.level.run(slide);
+            }
             line += count;
         }
     }
@@ -573,13 +590,20 @@ mod tests {
     /// Channels, kernel, stride, dilation, padding, input size.
     type Case = (usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
 
-    const CASES: [Case; 11] = [
+    const CASES: [Case; 18] = [
         (64, [3, 3], [1, 1], [1, 1], [1, 1], [6, 7]),
         (1, [3, 3], [1, 1], [1, 1], [1, 1], [6, 7]),
         (33, [3, 3], [2, 2], [1, 1], [1, 1], [9, 8]),
         (96, [3, 3], [1, 1], [1, 1], [0, 0], [5, 5]),
         (65, [5, 5], [1, 1], [1, 1], [2, 2], [7, 6]),
         (24, [5, 5], [2, 2], [1, 1], [2, 2], [7, 6]),
+        (72, [5, 5], [2, 2], [1, 1], [2, 2], [9, 70]),
+        (100, [5, 5], [1, 1], [1, 1], [2, 2], [14, 29]),
+        (5, [5, 5], [1, 1], [1, 1], [0, 1], [11, 15]),
+        (17, [5, 5], [1, 2], [1, 1], [4, 4], [1, 1]),
+        (40, [5, 5], [3, 1], [1, 1], [2, 2], [16, 64]),
+        (64, [5, 5], [2, 1], [1, 1], [2, 2], [3, 2]),
+        (3, [5, 5], [2, 2], [1, 1], [2, 2], [20, 121]),
         (16, [7, 3], [1, 1], [1, 2], [3, 2], [7, 6]),
         (20, [1, 1], [1, 1], [1, 1], [0, 0], [3, 3]),
         (130, [4, 9], [1, 3], [2, 1], [3, 4], [9, 8]),

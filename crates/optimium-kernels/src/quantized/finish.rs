@@ -1,6 +1,6 @@
 //! What becomes of the sums of a tile: bytes or floats straight from the registers, or anything by way of a buffer.
 
-use optimium_simd::Simd;
+use optimium_simd::{MAX_LANES, Simd};
 
 use super::gemm::Product;
 use super::output::{
@@ -43,6 +43,29 @@ pub(super) trait Finish: Copy {
         i: usize,
         sums: [S::I32; V],
     );
+    /// Whether narrow rows are taken together.
+    const JOINS: bool = false;
+
+    /// Takes rows from `i` on as [`row`](Finish::row) does, as many of `sums` as four vectors hold; only where it
+    /// [joins](Finish::JOINS) rows of one vector or two.
+    ///
+    /// # Safety
+    /// As [`row`](Finish::row), for all of them.
+    #[inline(always)]
+    unsafe fn joined_rows<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        of: &Self::Panel<S, V>,
+        first: usize,
+        i: usize,
+        sums: [[S::I32; V]; 4],
+    ) {
+        for (r, &sums) in sums.iter().enumerate().take(4 / V) {
+            // SAFETY: the caller's promise.
+            unsafe { self.row(simd, of, first, i + r, sums) };
+        }
+    }
+
     /// Called behind the last row of the tile, with the addresses of its rows.
     ///
     /// # Safety
@@ -206,6 +229,43 @@ impl Finish for DirectBytes<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             simd.store_bytes(self.output.c.as_mut_ptr().add(row * self.stride + of.column), packed, of.n)
+        }
+    }
+
+    const JOINS: bool = true;
+
+    #[inline(always)]
+    unsafe fn joined_rows<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        of: &Scaled<S, V>,
+        first: usize,
+        i: usize,
+        sums: [[S::I32; V]; 4],
+    ) {
+        let (rows, width) = (4 / V, V * S::LANES);
+        let mut values = [simd.splat_i32(0); 4];
+        for k in 0..4 {
+            values[k] = self.bytes.value(simd, sums[k / V % 4][k % V], of.scale[k % V]);
+        }
+        let packed = simd.order_packed(self.bytes.pack(simd, values));
+        let row = self.product.first_row + first + i;
+        // SAFETY: the caller's promise; a vector holds the bytes of these rows.
+        unsafe {
+            let c = self.output.c.as_mut_ptr().add(row * self.stride + of.column);
+            if of.n == width && self.stride == width {
+                return simd.store_bytes(c, packed, 4 * S::LANES);
+            }
+            let mut bytes = [0u8; 4 * MAX_LANES];
+            simd.store_bytes(bytes.as_mut_ptr(), packed, 4 * S::LANES);
+            for r in 0..rows {
+                let (from, to) = (bytes.as_ptr().add(r * width), c.add(r * self.stride));
+                if of.n == width {
+                    std::ptr::copy_nonoverlapping(from, to, width);
+                } else {
+                    simd.store_bytes(to, simd.load_bytes(from, width), of.n);
+                }
+            }
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use optimium_simd::{Level, Simd, SimdTask};
+use optimium_simd::{Level, MAX_LANES, Simd, SimdTask};
 
 use super::finish::{Buffered, Columns, DirectBytes, DirectFloats, Finish, Sums};
 use super::output::{Output, Rows};
 use super::packed::{Layout, PackedMatrix};
-use super::tile::{Grid, Runs, Strip, most_rows, rows_of, tile};
+use super::tile::{Grid, Runs, Strip, TALLEST, most_rows, rows_of, tile};
 use crate::Part;
 
 /// The left operand of a product: `m` rows of bytes.
@@ -143,8 +143,9 @@ impl<F: Finish> SimdTask for ProductTask<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let flips = [self.product.runs.flip; MAX_LANES];
         // SAFETY: `Product::run` passes on its caller's promises.
-        unsafe { blocks(simd, self.product, self.finish) }
+        unsafe { blocks(simd, self.product, self.finish, std::hint::black_box(&flips)) }
     }
 }
 
@@ -165,7 +166,7 @@ const BLOCK_ROWS: usize = 48;
 /// # Safety
 /// As [`Product::run`], and what the finish demands.
 #[inline(always)]
-unsafe fn blocks<S: Simd, F: Finish>(simd: S, product: &Product<'_>, finish: F) {
+unsafe fn blocks<S: Simd, F: Finish>(simd: S, product: &Product<'_>, finish: F, flips: &[i32; MAX_LANES]) {
     let Product { matrix, rows, panels, .. } = product;
     let block = if matrix.bytes() > CACHED_WEIGHTS {
         rows.len()
@@ -180,12 +181,12 @@ unsafe fn blocks<S: Simd, F: Finish>(simd: S, product: &Product<'_>, finish: F) 
             // SAFETY: the caller's promise.
             unsafe {
                 match matrix.panel(index).0 {
-                    1 => strips::<S, F, 1>(simd, product, finish, start..end, index),
-                    2 => strips::<S, F, 2>(simd, product, finish, start..end, index),
+                    1 => strips::<S, F, 1>(simd, product, finish, flips, start..end, index),
+                    2 => strips::<S, F, 2>(simd, product, finish, flips, start..end, index),
                     // Panels that a level does not have are not compiled.
                     vectors if const { Layout::vectors_of(S::LEVEL) > 2 } => match vectors {
-                        3 => strips::<S, F, 3>(simd, product, finish, start..end, index),
-                        _ => strips::<S, F, 4>(simd, product, finish, start..end, index),
+                        3 => strips::<S, F, 3>(simd, product, finish, flips, start..end, index),
+                        _ => strips::<S, F, 4>(simd, product, finish, flips, start..end, index),
                     },
                     vectors => unreachable!("a panel of {vectors} vectors"),
                 }
@@ -204,6 +205,7 @@ unsafe fn strips<S: Simd, F: Finish, const V: usize>(
     simd: S,
     product: &Product<'_>,
     finish: F,
+    flips: &[i32; MAX_LANES],
     rows: Range<usize>,
     index: usize,
 ) {
@@ -222,12 +224,13 @@ unsafe fn strips<S: Simd, F: Finish, const V: usize>(
         let (each, longer) = (rows.len() / count, rows.len() % count);
         let mut walk = product.grid.walk(rows.start);
         let mut first = rows.start;
+        let mut addresses = [std::ptr::null(); TALLEST];
         for i in 0..count {
             let count = each + usize::from(i < longer);
+            walk.take(&mut addresses[..count]);
             let ahead_step = if left > 0 { CACHE_LINE } else { 0 };
-            let strip = Strip { walk, first, count, runs: product.runs, panel, ahead, ahead_step };
-            tile(simd, strip, finish, &of);
-            walk.skip(count);
+            let (rows, runs) = (&addresses, product.runs);
+            tile(simd, Strip { rows, first, count, runs, flips, panel, ahead, ahead_step }, finish, &of);
             first += count;
             let asked = weights.len() / (4 * V * S::LANES) * ahead_step;
             (ahead, left) = (ahead.wrapping_add(asked), left.saturating_sub(asked));

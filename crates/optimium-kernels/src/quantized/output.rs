@@ -419,12 +419,17 @@ impl SmallBytes {
     /// What [`pack`](SmallBytes::pack) makes the byte for `value` steps of.
     #[inline(always)]
     pub(super) fn rounded<S: Simd>(self, simd: S, value: S::F32) -> S::I32 {
-        simd.add_i32(simd.round_to_i32(value), simd.splat_i32(self.zero_point))
+        simd.round_to_i32(value)
     }
 
     /// The bytes, in the order of [`Simd::pack_u8`].
     #[inline(always)]
     pub(super) fn pack<S: Simd>(self, simd: S, mut values: [S::I32; 4]) -> S::I32 {
+        if self.zero_point != 0 {
+            for value in &mut values {
+                *value = simd.add_i32(*value, simd.splat_i32(self.zero_point));
+            }
+        }
         if let Some((low, high)) = self.bounds {
             for value in &mut values {
                 *value = simd.min_i32(simd.max_i32(*value, simd.splat_i32(low)), simd.splat_i32(high));

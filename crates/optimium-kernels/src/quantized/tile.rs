@@ -1,8 +1,9 @@
 //! The register tile of the integer product: a few rows by a few vectors of columns, over all of K.
 
-use optimium_simd::{Level, Simd};
+use optimium_simd::{Level, MAX_LANES, Simd};
 
 use super::finish::Finish;
+use crate::depthwise::repeat;
 
 /// How a row of activations is made of runs of bytes: `outer × inner` of them, at steps from its start.
 #[derive(Clone, Copy)]
@@ -63,36 +64,39 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// The address of the next row.
-    #[inline(always)]
-    fn step(&mut self) -> *const u8 {
-        if self.x == self.grid.width {
-            (self.line, self.x) = (self.line.wrapping_add(self.grid.line_step), 0);
-        }
-        self.x += 1;
-        self.line.wrapping_add((self.x - 1) * self.grid.pixel_step)
-    }
-
-    /// Goes `n` rows further.
-    #[inline(always)]
-    pub(super) fn skip(&mut self, n: usize) {
-        self.x += n;
-        while self.x > self.grid.width {
-            (self.line, self.x) = (self.line.wrapping_add(self.grid.line_step), self.x - self.grid.width);
+    /// Writes the addresses of the next rows to `rows`, as many as it holds.
+    // Where it is inlined, the compiler follows every address of a tile back to the sizes of the grid, in more registers than there
+    // are.
+    #[inline(never)]
+    pub(super) fn take(&mut self, rows: &mut [*const u8]) {
+        for row in rows {
+            if self.x == self.grid.width {
+                (self.line, self.x) = (self.line.wrapping_add(self.grid.line_step), 0);
+            }
+            *row = self.line.wrapping_add(self.x * self.grid.pixel_step);
+            self.x += 1;
         }
     }
 }
 
+/// Words of weights between the group that is multiplied by a single row, and the one that is brought nearer.
+const STREAM_AHEAD: usize = 1024;
+
+/// Rows of the tallest tile.
+pub(super) const TALLEST: usize = 12;
+
 /// Some rows of a product, and a panel of weights.
 #[derive(Clone, Copy)]
-pub(super) struct Strip {
-    /// At the first row.
-    pub(super) walk: Walk,
+pub(super) struct Strip<'a> {
+    /// The addresses of the rows.
+    pub(super) rows: &'a [*const u8; TALLEST],
     /// The first row, counted in the grid.
     pub(super) first: usize,
     /// Number of rows.
     pub(super) count: usize,
     pub(super) runs: Runs,
+    /// What each four bytes are flipped by, in every lane.
+    pub(super) flips: &'a [i32; MAX_LANES],
     pub(super) panel: *const i8,
     /// What is brought nearer meanwhile, a cache line for each group of the panel.
     pub(super) ahead: *const i8,
@@ -113,7 +117,7 @@ pub(super) const fn most_rows<S: Simd, F: Finish, const V: usize>() -> usize {
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, F: Finish, const V: usize>(
     simd: S,
-    strip: Strip,
+    strip: Strip<'_>,
     finish: F,
     of: &F::Panel<S, V>,
 ) {
@@ -139,7 +143,12 @@ pub(super) unsafe fn tile<S: Simd, F: Finish, const V: usize>(
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn tall<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
+unsafe fn tall<S: Simd, F: Finish, const V: usize>(
+    simd: S,
+    strip: Strip<'_>,
+    finish: F,
+    of: &F::Panel<S, V>,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match strip.count {
@@ -159,7 +168,12 @@ unsafe fn tall<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn taller<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
+unsafe fn taller<S: Simd, F: Finish, const V: usize>(
+    simd: S,
+    strip: Strip<'_>,
+    finish: F,
+    of: &F::Panel<S, V>,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match strip.count {
@@ -179,7 +193,12 @@ unsafe fn taller<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, fini
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn tallest<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, finish: F, of: &F::Panel<S, V>) {
+unsafe fn tallest<S: Simd, F: Finish, const V: usize>(
+    simd: S,
+    strip: Strip<'_>,
+    finish: F,
+    of: &F::Panel<S, V>,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match strip.count {
@@ -199,48 +218,59 @@ unsafe fn tallest<S: Simd, F: Finish, const V: usize>(simd: S, strip: Strip, fin
 #[inline(always)]
 unsafe fn fixed<S: Simd, F: Finish, const R: usize, const V: usize>(
     simd: S,
-    strip: Strip,
+    strip: Strip<'_>,
     finish: F,
     of: &F::Panel<S, V>,
 ) {
-    let Strip { mut walk, first, runs, panel, mut ahead, ahead_step, .. } = strip;
+    let Strip { first, runs, panel, mut ahead, ahead_step, .. } = strip;
     let mut rows = [std::ptr::null(); R];
-    for row in &mut rows {
-        *row = walk.step();
-    }
-    let flip = simd.splat_i32(runs.flip);
+    rows.copy_from_slice(&strip.rows[..R]);
+    // From memory, where the compiler does not see that all lanes are the same: bytes could not be spread over the lanes by their
+    // load if they were flipped before.
+    // SAFETY: no vector has more lanes.
+    let flip = unsafe { simd.load_i32(strip.flips.as_ptr()) };
     let mut acc = [F::start(simd, of); R];
     let mut b = panel.cast::<i32>();
-    for outer in 0..runs.outer {
-        for inner in 0..runs.inner {
-            let offset = outer * runs.outer_step + inner * runs.inner_step;
-            // SAFETY: the caller promises the runs of all rows and the panel's groups for each.
-            unsafe {
-                for group in 0..runs.groups {
+    let (mut inner, mut line, mut offset) = (0, 0, 0);
+    for _ in 0..runs.outer * runs.inner {
+        // SAFETY: the caller promises the runs of all rows and the panel's groups for each.
+        unsafe {
+            for group in 0..runs.groups {
+                if R == 1 {
+                    // The panel streams by.
+                    for v in 0..V {
+                        simd.prefetch(b.wrapping_add(STREAM_AHEAD + v * S::LANES).cast());
+                    }
+                } else {
                     simd.prefetch(ahead.cast());
                     ahead = ahead.wrapping_add(ahead_step);
-                    let w: [S::I32; V] = load_weights::<S, V>(simd, b);
-                    b = b.add(V * S::LANES);
-                    for i in 0..R {
-                        let four = rows[i].add(offset + group * 4).cast::<i32>().read_unaligned();
-                        let four = simd.xor_i32(simd.splat_i32(four), flip);
-                        for v in 0..V {
-                            acc[i][v] = simd.dot_u8_i8(acc[i][v], four, w[v]);
-                        }
-                    }
                 }
-                if runs.rest > 0 {
-                    let w: [S::I32; V] = load_weights::<S, V>(simd, b);
-                    b = b.add(V * S::LANES);
-                    for i in 0..R {
-                        let four = partial(rows[i].add(offset + runs.groups * 4), runs.rest);
-                        let four = simd.xor_i32(simd.splat_i32(four), flip);
-                        for v in 0..V {
-                            acc[i][v] = simd.dot_u8_i8(acc[i][v], four, w[v]);
-                        }
+                let w: [S::I32; V] = load_weights::<S, V>(simd, b);
+                b = b.add(V * S::LANES);
+                for i in 0..R {
+                    let four = rows[i].add(offset + group * 4).cast::<i32>().read_unaligned();
+                    let four = simd.xor_i32(simd.splat_i32(four), flip);
+                    for v in 0..V {
+                        acc[i][v] = simd.dot_u8_i8(acc[i][v], four, w[v]);
                     }
                 }
             }
+            if runs.rest > 0 {
+                let w: [S::I32; V] = load_weights::<S, V>(simd, b);
+                b = b.add(V * S::LANES);
+                for i in 0..R {
+                    let four = partial(rows[i].add(offset + runs.groups * 4), runs.rest);
+                    let four = simd.xor_i32(simd.splat_i32(four), flip);
+                    for v in 0..V {
+                        acc[i][v] = simd.dot_u8_i8(acc[i][v], four, w[v]);
+                    }
+                }
+            }
+        }
+        (inner, offset) = (inner + 1, offset + runs.inner_step);
+        if inner == runs.inner {
+            line += runs.outer_step;
+            (inner, offset) = (0, line);
         }
     }
     // SAFETY: the caller's promise.
@@ -262,45 +292,19 @@ unsafe fn finish_rows<S: Simd, F: Finish, const R: usize, const V: usize>(
     first: usize,
     acc: [[S::I32; V]; R],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if const { R > 0 } {
-            finish.row(simd, of, first, 0, acc[0]);
+    let together = const { if F::JOINS { 4 / V } else { 1 } };
+    repeat!(I in [0 1 2 3 4 5 6 7 8 9 10 11] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let joined = together > 1 && I / together * together + together <= R;
+            if joined && I.is_multiple_of(together) {
+                let four = [acc[I % R], acc[(I + 1) % R], acc[(I + 2) % R], acc[(I + 3) % R]];
+                finish.joined_rows(simd, of, first, I, four);
+            } else if !joined && I < R {
+                finish.row(simd, of, first, I, acc[I % R]);
+            }
         }
-        if const { R > 1 } {
-            finish.row(simd, of, first, 1, acc[1]);
-        }
-        if const { R > 2 } {
-            finish.row(simd, of, first, 2, acc[2]);
-        }
-        if const { R > 3 } {
-            finish.row(simd, of, first, 3, acc[3]);
-        }
-        if const { R > 4 } {
-            finish.row(simd, of, first, 4, acc[4]);
-        }
-        if const { R > 5 } {
-            finish.row(simd, of, first, 5, acc[5]);
-        }
-        if const { R > 6 } {
-            finish.row(simd, of, first, 6, acc[6]);
-        }
-        if const { R > 7 } {
-            finish.row(simd, of, first, 7, acc[7]);
-        }
-        if const { R > 8 } {
-            finish.row(simd, of, first, 8, acc[8]);
-        }
-        if const { R > 9 } {
-            finish.row(simd, of, first, 9, acc[9]);
-        }
-        if const { R > 10 } {
-            finish.row(simd, of, first, 10, acc[10]);
-        }
-        if const { R > 11 } {
-            finish.row(simd, of, first, 11, acc[11]);
-        }
-    }
+    });
 }
 
 /// One group of the panel.

@@ -197,11 +197,9 @@ pub(crate) unsafe fn fold_row<S: Simd, F: Fold>(
     F::lanes(simd, total)
 }
 
-/// Rows that go to one set of accumulators before these join the total.
-const ROW_BLOCK: usize = 128;
-
-/// Adds to `totals` the combination of the terms down `rows` rows, of `V` vectors side by side each; the
-/// last vector is cut to `last` lanes, and where it is cut, lanes beyond hold anything.
+/// Adds to `totals` the combination of the terms down `rows` rows, of `V` vectors side by side each. As many rows go to one
+/// set of accumulators as there are sets, so that the error of a sum grows with the root of the number of rows. The last
+/// vector is cut to `last` lanes, and where it is cut, lanes beyond hold anything.
 ///
 /// # Safety
 /// The rows are readable, `stride` elements apart.
@@ -216,9 +214,9 @@ pub(crate) unsafe fn fold_columns<S: Simd, F: Fold, const V: usize>(
     term: impl Term,
     shifts: &[S::F32; V],
 ) {
-    let mut row = 0;
+    let (mut row, block) = (0, rows.isqrt().max(1));
     while row < rows {
-        let end = rows.min(row + ROW_BLOCK);
+        let end = rows.min(row + block);
         // Copies of their own, which stay in registers.
         let (mut sums, shifts) = ([simd.splat(F::IDENTITY); V], *shifts);
         while row < end {

@@ -78,6 +78,10 @@ fn few_rows(
             copy[k..].fill(0.0);
         }
     }
+    // What every product is too large can only be taken off a sum that is a number.
+    if b.has_scales() && !sums.iter().all(|sum| sum.is_finite()) {
+        return many_rows(m, a, b, epilogue, c, &mut vec![0.0; b.padded_k() * b.width()], part);
+    }
     let (a, a_stride) = if b.copied_k() > 0 { (&*copy, b.copied_k()) } else { (a, k) };
     for panel in part.range(b.panels()) {
         for first_row in (0..m).step_by(STRIP_ROWS) {
@@ -279,6 +283,33 @@ mod tests {
             })
         });
         each_case(cases, check);
+    }
+
+    #[test]
+    fn infinite_elements_give_infinite_results() {
+        let cases = [Encoding::Bf16, Encoding::Int8, Encoding::Int4]
+            .into_iter()
+            .flat_map(|encoding| [1, 3, 8, 9].map(|m| (encoding, m)));
+        each_case(cases, |&(encoding, m)| {
+            let (n, k) = (40, 96);
+            let case = Case { encoding, halves: true, zeros: false, sizes: [m, n, k, 32] };
+            let parts = Parts::random(&case, &mut Random::new(7));
+            let matrix = parts.matrix(&case);
+            let mut a = Random::new(8).floats(m * k);
+            a[(m - 1) * k + 40] = f32::NEG_INFINITY;
+            let expected: Vec<f32> = (0..n).map(|j| f32::NEG_INFINITY * column(&matrix, j)[40]).collect();
+            for level in Level::available() {
+                let packed = CompactMatrix::prepare(level, &matrix, &Packing::default());
+                let c = run(level, m, &a, &packed, &Epilogue::default(), 2);
+                let (rest, last) = c.split_at((m - 1) * n);
+                // A weight of zero leaves no number.
+                let same = |(x, y): (&f32, &f32)| x == y || (x.is_nan() && y.is_nan());
+                if !last.iter().zip(&expected).all(same) || !rest.iter().all(|x| x.is_finite()) {
+                    return Err(format!("{packed}: {last:?}"));
+                }
+            }
+            Ok(())
+        });
     }
 
     fn column(matrix: &StoredMatrix, j: usize) -> Vec<f32> {

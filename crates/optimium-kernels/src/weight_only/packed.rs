@@ -86,6 +86,11 @@ impl CompactMatrix {
         self.k().div_ceil(self.block)
     }
 
+    /// Whether blocks have scales: all but those of bfloat16.
+    pub(super) fn has_scales(&self) -> bool {
+        self.scales != ScaleForm::None
+    }
+
     /// Words before those of a block.
     pub(super) fn head_words(&self) -> usize {
         let scales = match self.scales {

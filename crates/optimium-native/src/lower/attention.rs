@@ -10,7 +10,7 @@ use optimium_tensor::{ElementType, Error, Result};
 
 use super::view::{NodeView, unsupported_type};
 use crate::layer::{Binding, Bound, Layer, Step};
-use crate::memory::{Memory, Operand};
+use crate::memory::{BlockSlice, Memory, Operand};
 
 pub(super) fn attention(view: &NodeView, op: &Attention) -> Result<Layer> {
     for index in [0, 1, 2] {
@@ -61,7 +61,7 @@ pub(super) fn attention(view: &NodeView, op: &Attention) -> Result<Layer> {
             Ok(())
         }))
     });
-    Ok(layer.reads_columns(&[0, 1, 2]))
+    Ok(layer.reads_columns(&[0, 1, 2]).appends(&[(4, 1, 2), (5, 2, 2)]))
 }
 
 fn wanted(scores: AttentionScores) -> Wanted {
@@ -178,16 +178,17 @@ impl Call {
             v: self.v.read(memory),
             mask: self.mask.as_ref().map(|mask| mask.read(memory)),
             counts: self.counts.map(|counts| memory.read(counts)),
-            cache: self.cache.as_ref().map(|cache| cache.read(memory)),
+            cache: self.cache.as_ref().map(|cache| cache.read(memory, &self.sizes)),
         }
     }
 
     /// All keys and values, when the cache has them.
     fn cached<'a>(&self, memory: &Memory<'a>) -> [Heads<'a>; 2] {
-        let Sizes { key_heads: heads, keys, size, value_size, .. } = self.sizes;
-        let read = |index: usize, size: usize| Heads {
-            data: self.cache.as_ref().map_or(&[], |cache| memory.read(cache.all[index])),
-            strides: [heads * keys * size, keys * size, size],
+        let Sizes { batch, key_heads: heads, size, value_size, .. } = self.sizes;
+        let read = |index: usize, size: usize| {
+            let of = |cache: &PlacedCache| memory.read_blocks(cache.all[index], batch * heads);
+            let (data, head) = self.cache.as_ref().map_or((&[][..], 0), of);
+            Heads { data, strides: [heads * head, head, size] }
         };
         [read(0, size), read(1, value_size)]
     }
@@ -224,12 +225,17 @@ impl PlacedCache {
         if fits { Ok(()) } else { Err(Error::shape(format!("a cache of {past} keys for {sizes:?}"))) }
     }
 
-    fn read<'a>(&self, memory: &Memory<'a>) -> Cache<'a> {
+    fn read<'a>(&self, memory: &Memory<'a>, sizes: &Sizes) -> Cache<'a> {
+        let heads = sizes.key_heads;
+        let rows = |operand: Operand, size: usize| {
+            let BlockSlice { data, stride } = memory.blocks(operand, sizes.batch * heads);
+            SharedHeads { data, strides: [heads * stride, stride, size] }
+        };
         Cache {
-            past_k: memory.read(self.past[0]),
-            past_v: memory.read(self.past[1]),
-            k: memory.write(self.all[0]),
-            v: memory.write(self.all[1]),
+            past_k: rows(self.past[0], sizes.size),
+            past_v: rows(self.past[1], sizes.value_size),
+            k: rows(self.all[0], sizes.size),
+            v: rows(self.all[1], sizes.value_size),
         }
     }
 }

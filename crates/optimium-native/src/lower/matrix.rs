@@ -134,7 +134,7 @@ pub(super) fn matmul_storage(view: &NodeView, op: &MatMul) -> Storage {
     let Some([k, n, _]) = constant_sizes(&dims, op.transpose_b).ok().filter(|_| possible) else {
         return Storage::default();
     };
-    if Form::pick(view, &Problem { m: rows_hint(view), n, k }, true).is_bf16() {
+    if Form::pick(view, &Problem { m: rows_hint(view), n, k }, true, || true).is_bf16() {
         Storage { reads: vec![0, 3], writes: true, like_outputs: vec![3] }
     } else {
         Storage::default()
@@ -147,8 +147,12 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
     let [k, n, count] = constant_sizes(&dims, op.transpose_b)?;
     let problem = Problem { m: rows_hint(view), n, k };
     let rounded = reads_rounded(view, 0) || writes_rounded(view);
-    let form = if rounded { Form::bf16(view, &problem) } else { Form::pick(view, &problem, false) };
     let strides = b_strides(k, n, op.transpose_b && dims.len() > 1);
+    let suits = || {
+        let mut matrices = (0..count).map(|i| &weights[i * k * n..(i + 1) * k * n]);
+        matrices.all(|matrix| gemm::suits_strassen(view.level, [k, n], matrix, strides, op.alpha))
+    };
+    let form = if rounded { Form::bf16(view, &problem) } else { Form::pick(view, &problem, false, suits) };
     let pack = |i: usize| form.pack(view, k, &weights[i * k * n..(i + 1) * k * n], strides, op.alpha);
     let packed: Arc<Vec<RightMatrix>> = Arc::new((0..count).map(pack).collect());
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(n))?;

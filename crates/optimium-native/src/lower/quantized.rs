@@ -11,7 +11,7 @@ use optimium_kernels::quantized::{
     self as kernels, Activations, Dequantize, LookupTable, Output, PackedMatrix, PoolWindow, Quantization,
     QuantizedConvolution, QuantizedDepthwise, QuantizedResidual, Requantize, Rows, Weights,
 };
-use optimium_tensor::{ElementType, Error, Result, Tensor};
+use optimium_tensor::{ElementType, Error, Expr, Result, Tensor};
 
 use super::epilogue::kernel_activation;
 use super::matrix::Batch;
@@ -388,29 +388,47 @@ fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
 fn binary(view: &NodeView, function: Binary) -> Result<Layer> {
     let (a, b_quantization) = (quantization(value(view, 0)?)?, quantization(value(view, 1)?)?);
     let (y, level) = (quantization(result(view)?)?, view.level);
-    let repeats = |a: usize, b: usize| {
-        let (a, b) = (view.input_shape(a)?, view.input_shape(b)?);
-        let tail = b.rank() <= a.rank() && a.dims()[a.rank() - b.rank()..] == *b.dims();
-        Result::Ok(tail || b.element_count().as_const() == Some(1))
+    let repeats =
+        |a: usize, b: usize| Result::Ok(repetition(view.input_shape(a)?.dims(), view.input_shape(b)?.dims()));
+    let (swapped, blocks) = match (repeats(0, 1)?, repeats(1, 0)?) {
+        (Some(blocks), _) => (false, blocks),
+        (None, Some(blocks)) => (true, blocks),
+        _ => return Err(Error::not_implemented("this broadcast of quantized tensors")),
     };
-    let swapped = !repeats(0, 1)?;
-    if swapped && !repeats(1, 0)? {
-        return Err(Error::not_implemented("this broadcast of quantized tensors"));
-    }
     let run = if function == Binary::Add { kernels::add } else { kernels::mul };
     Ok(Layer::new(format!("quantized {}", function.name().to_lowercase()), move |b| {
-        let (first, second, out) = (b.input(0)?.operand, b.input(1)?.operand, b.output(0)?.operand);
+        let (first, second, out) = (b.input(0)?, b.input(1)?, b.output(0)?.operand);
+        let (whole, p, p_quantization, q, q_quantization) = if swapped {
+            (second.dims, second.operand, b_quantization, first.operand, a)
+        } else {
+            (first.dims, first.operand, a, second.operand, b_quantization)
+        };
+        let count = whole[..blocks].iter().product::<usize>().max(1);
         Ok(Step::parallel(move |memory, part| {
-            let (p, q) = (memory.read(first), memory.read(second));
-            let out = memory.write(out);
-            if swapped {
-                run(level, q, b_quantization, p, a, out, y, y.limits(), part);
-            } else {
-                run(level, p, a, q, b_quantization, out, y, y.limits(), part);
+            let (p, q, out) = (memory.read::<u8>(p), memory.read::<u8>(q), memory.write::<u8>(out));
+            let (long, short) = (p.len() / count, q.len() / count);
+            for block in 0..count {
+                let (p, q) = (&p[block * long..][..long], &q[block * short..][..short]);
+                let out = out.narrow(block * long..(block + 1) * long);
+                run(level, p, p_quantization, q, q_quantization, out, y, y.limits(), part);
             }
             Ok(())
         }))
     }))
+}
+
+/// Where a tensor of shape `b` is a repeated part of each block of one of shape `a`: how many of the first dimensions number the
+/// blocks.
+fn repetition(a: &[Expr], b: &[Expr]) -> Option<usize> {
+    let is_one = |dim: &Expr| dim.as_const() == Some(1);
+    let missing = a.len().checked_sub(b.len())?;
+    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let rest = b.len() - tail;
+    if b[..rest].iter().all(is_one) {
+        return Some(0);
+    }
+    let blocks = if missing == 0 { a.iter().zip(b).take_while(|(a, b)| a == b).count() } else { 0 };
+    b[blocks..rest].iter().all(is_one).then_some(blocks)
 }
 
 /// The quantizations that a table for the function goes between.
@@ -423,13 +441,13 @@ fn table_ends(view: &NodeView, function: Activation) -> Result<(Quantization, Qu
 
 fn activation(view: &NodeView, function: Activation) -> Result<Layer> {
     let (x, y) = table_ends(view, function)?;
-    let kernel = kernel_activation(function);
+    let (kernel, level) = (kernel_activation(function), view.level);
     let table =
         Arc::new(LookupTable::new(x, y, |real| optimium_kernels::activation::apply_scalar(kernel, real)));
     Ok(Layer::new(format!("lookup {}", function.name().to_lowercase()), move |b| {
         let (input, output, table) = (b.input(0)?.operand, b.output(0)?.operand, table.clone());
         Ok(Step::parallel(move |memory, part| {
-            kernels::lookup(&table, memory.read(input), memory.write(output), part);
+            kernels::lookup(level, &table, memory.read(input), memory.write(output), part);
             Ok(())
         }))
     }))
@@ -531,4 +549,30 @@ fn requantize(view: &NodeView) -> Result<Layer> {
             Ok(())
         }))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::each_case;
+
+    use super::*;
+
+    #[test]
+    fn shapes_that_repeat_in_others() {
+        let cases: [(&[i64], &[i64], Option<usize>); 8] = [
+            (&[2, 3, 4], &[2, 3, 4], Some(0)),
+            (&[2, 3, 4], &[4], Some(0)),
+            (&[2, 3, 4], &[1, 1, 4], Some(0)),
+            (&[2, 3, 4], &[1], Some(0)),
+            (&[2, 3, 3, 4], &[2, 1, 1, 4], Some(1)),
+            (&[2, 3, 4], &[2, 3, 1], Some(2)),
+            (&[2, 3, 4], &[1, 3, 1], None),
+            (&[3, 4], &[1, 3, 4], None),
+        ];
+        each_case(cases, |&(a, b, expected)| {
+            let dims = |list: &[i64]| list.iter().map(|&dim| Expr::from(dim)).collect::<Vec<_>>();
+            let found = repetition(&dims(a), &dims(b));
+            if found == expected { Ok(()) } else { Err(format!("{found:?} instead of {expected:?}")) }
+        });
+    }
 }

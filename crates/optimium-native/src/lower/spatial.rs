@@ -8,13 +8,14 @@ use optimium_kernels::conv::{
     self, Algorithm, Convolution, ConvolutionBf16, Geometry, Images, Parameters, TransposedConvolution,
 };
 use optimium_kernels::depthwise::Depthwise;
-use optimium_kernels::gemm::Layout;
+use optimium_kernels::gemm::{self, Layout};
 use optimium_kernels::{Packing, Part, Real};
 use optimium_simd::Level;
 use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
 
 use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::general_conv::{Form, general};
+use super::right::choose_suited;
 use super::storage::{Storage, reads_rounded, writes_rounded};
 use super::view::{NodeView, Weights};
 use crate::layer::{Bound, Layer, Step};
@@ -272,6 +273,7 @@ impl Way {
         let all = conv::candidates(level, parameters, images).into_iter();
         // Kernels of one tap are the same product by every direct algorithm.
         let served = all.filter(|one| match one.algorithm {
+            Algorithm::Strassen => constant_weights && !view.prefers_bf16(),
             Algorithm::Rows | Algorithm::Taps => parameters.kernel != [1, 1],
             algorithm => constant_weights || !algorithm.transforms_weights(),
         });
@@ -286,8 +288,21 @@ impl Way {
             candidates.push((Way::Bf16, ConvolutionBf16::cost(level, parameters, images, rounded)));
         }
         let (parameters, images) = (*parameters, *images);
-        view.choose(move || problem_of(&parameters, &images, constant_weights), candidates)
+        let name = move || problem_of(&parameters, &images, constant_weights);
+        let is_strassen = |way: &Way| matches!(way, Way::Dense(Algorithm::Strassen, _));
+        let is_stored = |way: &Way| match *way {
+            Way::Dense(algorithm, Some(layout)) => conv::is_stored((algorithm, layout), view.packing),
+            _ => false,
+        };
+        choose_suited(view, name, candidates, is_strassen, is_stored, || suits_strassen(view, &parameters))
     }
+}
+
+/// Whether the constant weights of a kernel of one tap may be summed in quarters. All are read.
+fn suits_strassen(view: &NodeView, parameters: &Parameters) -> bool {
+    let (n, k) = (parameters.output_channels, parameters.input_channels);
+    let weights = view.weights(1).ok().flatten();
+    weights.is_some_and(|weights| gemm::suits_strassen(view.level, [k, n], &weights, [1, k], 1.0))
 }
 
 impl std::fmt::Display for Way {

@@ -1,7 +1,7 @@
 //! Matrix products: batches, broadcasts, what is fused behind them, and other number types.
 
 use optimium_graph::Operator;
-use optimium_graph::ops::{Activation, Einsum, Fusion, Gemm, MatMul};
+use optimium_graph::ops::{Activation, Binary, Einsum, Fusion, Gemm, MatMul};
 use optimium_testing::Tolerance;
 
 use super::harness::{Builder, Expected, ROUNDED, check, indices, map, place, zip};
@@ -153,6 +153,55 @@ fn of_other_kinds() {
                 let whole = batches.chunks(3).map(|b| b.iter().sum()).collect();
                 let columns = (0..4).map(|j| (0..6).map(|i| v[i * 4 + j]).sum()).collect();
                 vec![(y, batches), (sums, columns), (implicit, whole)]
+            }),
+        ],
+    );
+}
+
+/// A product of rows and columns of very different sizes, which scales behind it make alike again.
+fn uneven(b: &mut Builder, scales: [&[f32]; 2], transposed_b: bool) -> Vec<Expected> {
+    let [m, k, n] = [96, 128, 64];
+    let (left, right) = (b.floats(&[m, k]), b.floats(&[k, n]));
+    let [of_rows, of_columns] = scales.map(|scales| move |i: usize| scales[i % scales.len()]);
+    let x: Vec<f32> = left.iter().enumerate().map(|(at, x)| x * of_rows(at / k)).collect();
+    let w: Vec<f32> = right.iter().enumerate().map(|(at, w)| w * of_columns(at % n)).collect();
+    let x = b.input(&[m, k], &x);
+    let w =
+        if transposed_b { b.constant(&[n, k], &self::transposed(&w, k, n)) } else { b.constant(&[k, n], &w) };
+    let y = b.node(Operator::MatMul(MatMul { transpose_b: transposed_b, ..plain() }), &[x, w]);
+    let inverse = |scale: f32| if scale == 0.0 { 1.0 } else { 1.0 / scale };
+    let rows: Vec<f32> = (0..m).map(|i| inverse(of_rows(i))).collect();
+    let columns: Vec<f32> = (0..n).map(|j| inverse(of_columns(j))).collect();
+    let (rows, columns) = (b.input(&[m, 1], &rows), b.input(&[n], &columns));
+    let even = b.binary(Binary::Mul, y, rows);
+    let even = b.binary(Binary::Mul, even, columns);
+    let zero = |scale: f32| if scale == 0.0 { 0.0 } else { scale / scale };
+    let results = product(&left, &right, [m, k, n]).into_iter().enumerate();
+    vec![(even, results.map(|(at, y)| y * zero(of_rows(at / n)) * zero(of_columns(at % n))).collect())]
+}
+
+#[test]
+fn of_rows_and_columns_that_do_not_spoil_each_other() {
+    check(
+        Tolerance::dot(128),
+        [
+            ("rows", |b| uneven(b, [&[1.0, 1e3, 1.0, 1e-3, 0.0, 1e6, 1e30], &[1.0]], false)),
+            ("a row in a hundred", |b| {
+                let mut rows = [1.0; 96];
+                rows[51] = 1e6;
+                uneven(b, [&rows, &[1.0]], true)
+            }),
+            ("rows that are no numbers", |b| {
+                let mut rows = [1.0; 96];
+                (rows[0], rows[95]) = (f32::NAN, f32::NAN);
+                uneven(b, [&rows, &[1.0]], false)
+            }),
+            ("columns", |b| uneven(b, [&[1.0], &[1.0, 1e3, 1e-6, 1e3, 0.0]], false)),
+            ("columns of transposed weights", |b| uneven(b, [&[1.0], &[1e4, 1.0, 1.0]], true)),
+            ("a column that is no number", |b| {
+                let mut columns = [1.0; 64];
+                columns[40] = f32::NAN;
+                uneven(b, [&[1.0], &columns], false)
             }),
         ],
     );

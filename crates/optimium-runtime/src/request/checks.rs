@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use optimium_device::Append;
 use optimium_tensor::{ElementType, Error, Expr, Result, Tensor};
 
 use super::{Tensors, model};
@@ -38,27 +39,75 @@ pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) ->
     Ok(())
 }
 
-/// Checks that outputs can be written and that nothing else of the call lies in their memory.
+/// Sees to it that only tensors that the model can use so are not contiguous: inputs are copied where it cannot.
+pub(super) fn layouts(model: &model::Inner, inputs: &mut [Tensor], outputs: &[Tensor]) -> Result<()> {
+    let appends = model.executable.appends();
+    let is_along = |tensor: &Tensor, axis: usize| {
+        tensor.blocks().is_none_or(|blocks| blocks.count == blocks_before(tensor, axis))
+    };
+    for (index, input) in inputs.iter_mut().enumerate() {
+        let usable = |append: &Append| append.input == index && is_along(input, append.axis);
+        if input.blocks().is_some() && !appends.iter().any(usable) {
+            *input = input.to_owned_copy()?;
+        }
+    }
+    for (index, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
+        let usable = |append: &Append| append.output == index && is_along(output, append.axis);
+        if output.blocks().is_some() && !appends.iter().any(usable) {
+            return Err(Error::invalid_argument(format!(
+                "the output {:?} has to be C-contiguous: only caches that grow can be written in an array with room for more",
+                info.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The blocks that a tensor has at most, if there is room along `axis`.
+fn blocks_before(tensor: &Tensor, axis: usize) -> usize {
+    tensor.dims().iter().take(axis).product()
+}
+
+/// Whether what is in `input` lies where `output` has it too, along `axis`.
+fn begins_with(output: &Tensor, input: &Tensor, axis: usize) -> bool {
+    let count = blocks_before(input, axis);
+    let stride =
+        |tensor: &Tensor| tensor.blocks().map_or(tensor.byte_len() / count.max(1), |blocks| blocks.stride);
+    let start = |tensor: &Tensor| addresses(tensor).map(|addresses| addresses.start);
+    start(output) == start(input) && (count == 1 || stride(output) == stride(input))
+}
+
+/// Checks that outputs can be written and that nothing else of the call lies in their memory, but for what they begin with.
 pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
     let read: Vec<_> = inputs.iter().map(addresses).collect();
     let written: Vec<_> = outputs.iter().map(addresses).collect();
+    let appends = model.executable.appends();
     for (i, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
         let refuse = |why: String| Err(Error::invalid_argument(format!("the output {:?} {why}", info.name)));
         if output.element_type() == ElementType::String {
             return Err(Error::not_implemented(format!("the output {:?} has elements of STRING", info.name)));
         }
-        if output.buffer().is_some_and(|(buffer, _)| !buffer.is_writable()) {
+        if output.span().is_some_and(|(buffer, _)| !buffer.is_writable()) {
             return refuse("is a read-only tensor".into());
         }
         let Some(own) = &written[i] else { continue };
-        let shared_with = |others: &[Option<Range<usize>>]| {
-            others.iter().position(|other| other.as_ref().is_some_and(|other| overlap(own, other)))
-        };
-        if let Some(other) = shared_with(&written[..i]) {
+        let shares = |other: &Option<Range<usize>>| other.as_ref().is_some_and(|other| overlap(own, other));
+        if let Some(other) = written[..i].iter().position(shares) {
             return refuse(format!("shares memory with the output {:?}", model.outputs[other].name));
         }
-        if let Some(other) = shared_with(&read) {
-            return refuse(format!("shares memory with the input {:?}", model.inputs[other].name));
+        for (other, _) in read.iter().enumerate().filter(|(_, other)| shares(other)) {
+            let name = &model.inputs[other].name;
+            let continued = appends.iter().find(|append| append.input == other && append.output == i);
+            match continued {
+                Some(append) if begins_with(output, &inputs[other], append.axis) => {}
+                Some(_) => {
+                    return refuse(format!(
+                        "shares memory with the input {name:?}, but does not begin with it: both have to be views of one array from \
+                         its start, as in array[:, :, :n] and array[:, :, :n + 1]"
+                    ));
+                }
+                None => return refuse(format!("shares memory with the input {name:?}")),
+            }
         }
     }
     Ok(())

@@ -111,19 +111,16 @@ pub fn tune_model(path: &Path, options: &TuneOptions, progress: Progress<'_>) ->
     compile_options.packed =
         opened.packed.take().map(|stored| PackedWeights::new(stored.buffer, stored.places));
     let mut graph = std::mem::take(&mut opened.graph);
-    let tuned = || {
-        shapes::infer(&mut graph)?;
-        let graph = Arc::new(graph);
-        let values = inputs::Values::new(&graph, &options.sizes)?;
-        let bench = trial::Bench { native, graph: &graph, options: &compile_options, values };
-        let found = search::search(&bench, options.time, progress)?;
-        let choices = found.choices.clone();
-        let store = stored::Store { path, target: &target, tuned: &opened.tuned, with_weights: was_packed };
-        progress("storing", 1.0)?;
-        store.save(&bench, &choices)?;
-        Ok(found.report)
-    };
-    tuned().map_err(|error: Error| error.context(path.display()))
+    let in_model = |error: Error| error.context(path.display());
+    shapes::infer(&mut graph).map_err(in_model)?;
+    let graph = Arc::new(graph);
+    let values = inputs::Values::new(&graph, &options.sizes).map_err(in_model)?;
+    let bench = trial::Bench { native, graph: &graph, options: &compile_options, values };
+    let found = search::search(&bench, options.time, progress).map_err(in_model)?;
+    progress("storing", 1.0)?;
+    let store = stored::Store { path, target: &target, tuned: &opened.tuned, with_weights: was_packed };
+    store.save(&bench, &found.choices)?;
+    Ok(found.report)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use optimium_container::{PackedBlocks, Tuned, TunedMachine};
 use optimium_device::{Backend, Choices, CompileOptions, Executable, Precision, cpu_model};
-use optimium_tensor::Result;
+use optimium_tensor::{Error, Result};
 
 use super::trial::Bench;
 
@@ -54,7 +54,9 @@ impl Store<'_> {
         if tuned == *before {
             return Ok(());
         }
-        let executables = if self.with_weights { self.uses(bench, &tuned)? } else { Vec::new() };
+        let in_model = |error: Error| error.context(self.path.display());
+        let executables =
+            if self.with_weights { self.uses(bench, &tuned).map_err(in_model)? } else { Vec::new() };
         let mut seen = HashSet::new();
         let blocks = executables.iter().flat_map(|executable| executable.packed());
         let blocks: Vec<(String, &[u8])> = blocks

@@ -242,6 +242,21 @@ fn what_cannot_be_tuned_is_refused() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_named_once() {
+    let folder = Folder::new("unwritable", true);
+    // What is stored is another thing than what is going to be, whatever that is.
+    let choices = BTreeMap::from([("a key".to_owned(), "a name".to_owned())]);
+    let mut tuned = Tuned::default();
+    tuned.set(TunedMachine { choices, ..this_machine(1) });
+    optimium_container::save_tuned(&folder.0, &tuned, &[]).expect("it is stored");
+    std::fs::write(folder.0.join("notes.txt"), "not the model's").expect("it is written");
+    let error = tune_model(&folder.0, &short(1), &mut |_, _| Ok(())).expect_err("it is not overwritten");
+    assert_eq!(error.kind(), ErrorKind::Container);
+    let message = error.to_string();
+    assert_eq!(message.matches(&*folder.0.to_string_lossy()).count(), 1, "{message}");
+}
+
+#[test]
 fn sizes_are_as_they_are_given() {
     let graph = network();
     for (given, expected) in [(None, 1), (Some(7), 7)] {

@@ -14,7 +14,7 @@ use super::Evaluate;
 use super::editor::Editor;
 use crate::ops::{CompressedGather, CompressedMatMul, CompressedWeights, WeightEncoding};
 use crate::{Graph, NodeId, Operator, ValueId, shapes};
-use quantize::{Integers, quantize};
+use quantize::{Integers, ScaleForm, quantize};
 
 /// Matrices of fewer elements stay as they are.
 const LEAST_ELEMENTS: usize = 1 << 14;
@@ -161,7 +161,7 @@ fn encode(
 ) -> Option<(CompressedWeights, Tensor, Option<Tensor>)> {
     let (block_size, integers) = match encoding {
         WeightEncoding::Bf16 => {
-            let data: Vec<bf16> = (0..n).flat_map(vector).map(bf16::from_f32).collect();
+            let data: Vec<bf16> = (0..n).flat_map(vector).map(nearest_bf16).collect();
             let weights = CompressedWeights { encoding, k, block_size: 0 };
             return Some((weights, Tensor::from_slice(&[n, k], &data).ok()?, None));
         }
@@ -169,19 +169,89 @@ fn encode(
         WeightEncoding::Int4 => (BLOCK_OF_INT4, Integers::FOUR),
     };
     let weights = CompressedWeights { encoding, k, block_size };
-    let (blocks, stored_len) = (weights.blocks(), weights.stored_len()?);
-    let (mut data, mut scales) = (Vec::with_capacity(n * stored_len), Vec::with_capacity(n * blocks));
-    for j in 0..n {
-        for block in vector(j).chunks(block_size) {
-            let mut stored = vec![integers.zero as u8; block_size];
-            scales.push(quantize(block, integers, &mut stored)?);
-            match encoding {
+    // Half precision has no digits left for the scales of very small numbers.
+    let (form, data, scales) = [ScaleForm::Half, ScaleForm::Single].into_iter().find_map(|form| {
+        let (data, scales) = integers_of(&weights, integers, form, (0..n).map(&vector))?;
+        Some((form, data, scales))
+    })?;
+    let data = Tensor::from_slice::<u8>(&[n, weights.stored_len()?], &data).ok()?;
+    let dims = [n, weights.blocks()];
+    let scales = match form {
+        ScaleForm::Half => {
+            let halves: Vec<f16> = scales.into_iter().map(f16::from_f32).collect();
+            Tensor::from_slice(&dims, &halves)
+        }
+        ScaleForm::Single => Tensor::from_slice(&dims, &scales),
+    };
+    Some((weights, data, Some(scales.ok()?)))
+}
+
+/// The stored bytes of the blocks of all `vectors`, and their scales.
+fn integers_of(
+    weights: &CompressedWeights,
+    integers: Integers,
+    form: ScaleForm,
+    vectors: impl Iterator<Item = Vec<f32>>,
+) -> Option<(Vec<u8>, Vec<f32>)> {
+    let (mut data, mut scales) = (Vec::new(), Vec::new());
+    for vector in vectors {
+        for block in vector.chunks(weights.block_size) {
+            let mut stored = vec![integers.zero as u8; weights.block_size];
+            scales.push(quantize(block, integers, form, &mut stored)?);
+            match weights.encoding {
                 WeightEncoding::Int4 => data.extend(stored.chunks(2).map(|pair| pair[0] | pair[1] << 4)),
                 _ => data.extend(stored),
             }
         }
     }
-    let data = Tensor::from_slice::<u8>(&[n, stored_len], &data).ok()?;
-    let scales = Tensor::from_slice::<f16>(&[n, blocks], &scales).ok()?;
-    Some((weights, data, Some(scales)))
+    Some((data, scales))
+}
+
+/// The nearest bfloat16 that is finite where `x` is.
+fn nearest_bf16(x: f32) -> bf16 {
+    let nearest = bf16::from_f32(x);
+    if nearest.is_infinite() && x.is_finite() { if x < 0.0 { bf16::MIN } else { bf16::MAX } } else { nearest }
+}
+
+#[cfg(test)]
+mod tests {
+    use optimium_testing::Random;
+
+    use super::*;
+
+    /// The type of the scales of a matrix of numbers of that size, whose first block is of size 1 where it is `mixed`.
+    fn scales_of(encoding: WeightEncoding, size: f32, mixed: bool) -> Option<ElementType> {
+        let vector = |j: usize| -> Vec<f32> {
+            let mut numbers: Vec<f32> = Random::new(j as u64).floats(100).iter().map(|x| x * size).collect();
+            if mixed && j == 0 {
+                numbers[0] = 1.0;
+            }
+            numbers
+        };
+        encode(encoding, 40, 100, vector).map(|(_, _, scales)| scales.unwrap().element_type())
+    }
+
+    #[test]
+    fn scales_of_small_numbers_are_stored_in_single_precision() {
+        for encoding in [WeightEncoding::Int8, WeightEncoding::Int4] {
+            assert_eq!(scales_of(encoding, 1.0, false), Some(ElementType::F16));
+            assert_eq!(scales_of(encoding, 0.0, true), Some(ElementType::F16));
+            assert_eq!(scales_of(encoding, 1e-7, false), Some(ElementType::F32));
+            assert_eq!(scales_of(encoding, 1e-7, true), Some(ElementType::F32));
+            assert_eq!(scales_of(encoding, 1e9, false), None);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_finite_stay_so_in_bfloat16() {
+        for (x, expected) in [
+            (f32::MIN, bf16::MIN),
+            (f32::MAX, bf16::MAX),
+            (3.39e38, bf16::MAX),
+            (-1.0, bf16::NEG_ONE),
+            (f32::NEG_INFINITY, bf16::NEG_INFINITY),
+        ] {
+            assert_eq!(nearest_bf16(x), expected, "{x}");
+        }
+    }
 }

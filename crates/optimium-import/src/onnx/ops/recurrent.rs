@@ -1,26 +1,81 @@
 //! Recurrent layers.
 
-use optimium_graph::ops::{Direction, Operator, Recurrent, RecurrentActivation, RecurrentKind};
-use optimium_tensor::{Error, Result};
+use optimium_graph::ValueId;
+use optimium_graph::ops::{
+    Binary, Cast, Direction, Operator, Recurrent, RecurrentActivation, RecurrentKind, Transpose,
+};
+use optimium_tensor::{ElementType, Error, Result};
 
 use super::super::attributes::missing;
 use super::super::node::NodeReader;
 
 pub(super) fn recurrent(node: &mut NodeReader<'_, '_>, kind: RecurrentKind) -> Result<()> {
+    let recurrent_weights = node.required(2)?;
+    let hidden_size = hidden_size(node, recurrent_weights, 2)?;
+    let op = layer(node, kind, hidden_size)?;
+    node.finish_with_all_inputs(Operator::Recurrent(op))
+}
+
+/// An LSTM with weights of bytes, which become real. So do its activations, which ONNX Runtime rounds before each product.
+///
+/// Inputs: those of an LSTM, but for weights of `[directions, from, to]`; scale and zero point of the first weights, of
+/// `[directions]` or `[directions, to]`; those of the recurrent ones.
+pub(super) fn dynamic_quantize_lstm(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let stored = node.required(2)?;
+    let hidden_size = hidden_size(node, stored, 1)?;
+    let op = layer(node, RecurrentKind::Lstm, hidden_size)?;
+    let mut inputs: Vec<Option<ValueId>> = (0..8).map(|index| node.input(index)).collect();
+    inputs[1] = Some(real_weights(node, 1, 8)?);
+    inputs[2] = Some(real_weights(node, 2, 10)?);
+    node.finish(Operator::Recurrent(op), inputs)
+}
+
+/// Input `index` as the weights of an LSTM, `[directions, to, from]`, with the scale and zero point that follow at `parameters`.
+fn real_weights(node: &mut NodeReader<'_, '_>, index: usize, parameters: usize) -> Result<ValueId> {
+    let real = || Operator::Cast(Cast { to: ElementType::F32 });
+    let stored = node.required(index)?;
+    let mut weights = node.step(real(), [Some(stored)]);
+    if let Some(zero) = per_column(node, parameters + 1, "zero_point")? {
+        let zero = node.step(real(), [Some(zero)]);
+        weights = node.binary(Binary::Sub, weights, zero);
+    }
+    let scale = per_column(node, parameters, "scale")?;
+    let scale = scale.ok_or_else(|| Error::model("the scale of its weights is missing"))?;
+    let scaled = node.binary(Binary::Mul, weights, scale);
+    let transpose = Transpose { permutation: vec![0, 2, 1] };
+    Ok(node.step(Operator::Transpose(transpose), [Some(scaled)]))
+}
+
+/// The constant input `index` of `[directions]` or `[directions, columns]` as `[directions, 1, columns]`.
+fn per_column(node: &mut NodeReader<'_, '_>, index: usize, what: &str) -> Result<Option<ValueId>> {
+    let Some(value) = node.input(index) else { return Ok(None) };
+    let tensor = node
+        .constant(value)
+        .ok_or_else(|| Error::not_implemented(format!("a computed {what} of weights")))?;
+    let dims = match *tensor.dims() {
+        [directions] => [directions, 1, 1],
+        [directions, columns] => [directions, 1, columns],
+        _ => return Err(Error::model(format!("a {what} of weights of shape {:?}", tensor.dims()))),
+    };
+    let tensor = tensor.reshaped(&dims)?;
+    Ok(Some(node.add_constant(&format!("input_{index}.{what}"), tensor)))
+}
+
+/// What the attributes say of the layer.
+fn layer(node: &mut NodeReader<'_, '_>, kind: RecurrentKind, hidden_size: usize) -> Result<Recurrent> {
     let direction = match node.attributes.string_or("direction", "forward")? {
         "forward" => Direction::Forward,
         "reverse" => Direction::Reverse,
         "bidirectional" => Direction::Bidirectional,
         other => return Err(Error::model(format!("the direction {other:?}"))),
     };
-    let hidden_size = hidden_size(node)?;
     let functions = match kind {
         RecurrentKind::Rnn => 1,
         RecurrentKind::Gru => 2,
         RecurrentKind::Lstm => 3,
     };
     let activations = activations(node, functions * direction.count())?;
-    let op = Recurrent {
+    Ok(Recurrent {
         kind,
         hidden_size,
         direction,
@@ -30,18 +85,16 @@ pub(super) fn recurrent(node: &mut NodeReader<'_, '_>, kind: RecurrentKind) -> R
             && node.attributes.flag("linear_before_reset", false)?,
         input_forget: kind == RecurrentKind::Lstm && node.attributes.flag("input_forget", false)?,
         batch_first: node.attributes.flag("layout", false)?,
-    };
-    node.finish_with_all_inputs(Operator::Recurrent(op))
+    })
 }
 
-/// From the attribute, or the last dimension of the recurrent weights.
-fn hidden_size(node: &mut NodeReader<'_, '_>) -> Result<usize> {
+/// From the attribute, or that axis of the recurrent weights.
+fn hidden_size(node: &mut NodeReader<'_, '_>, weights: ValueId, axis: usize) -> Result<usize> {
     if let Some(size) = node.attributes.count("hidden_size")? {
         return Ok(size);
     }
-    let weights = node.required(2)?;
     let dims = node.constant_dims(weights);
-    dims.and_then(|dims| dims.last().copied()).ok_or_else(|| missing("hidden_size"))
+    dims.and_then(|dims| dims.get(axis).copied()).ok_or_else(|| missing("hidden_size"))
 }
 
 /// Parameters are listed for the functions that have them only, in the order of the functions.
@@ -81,8 +134,43 @@ const CANONICAL: &[(&str, bool, bool)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{case, check, node};
+    use super::super::super::proto::TensorProto;
+    use super::super::super::testing::{case, check, graph, node, read_graph, value, zeros};
     use super::*;
+
+    #[test]
+    fn weights_of_bytes_become_real() {
+        let bytes = |name: &str, dims: &[i64]| {
+            let count: i64 = dims.iter().product();
+            TensorProto {
+                name: name.to_owned(),
+                dims: dims.to_vec(),
+                data_type: 3,
+                raw_data: Some(vec![1; count as usize].into()),
+                ..TensorProto::default()
+            }
+        };
+        let read = |parameters: &[i64]| {
+            let names = ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"];
+            let mut lstm = node("DynamicQuantizeLSTM", &names, &["y"]);
+            lstm.domain = "com.microsoft".to_owned();
+            let mut constants = vec![bytes("w", &[1, 3, 8]), bytes("r", &[1, 2, 8])];
+            constants.extend(["ws", "rs"].map(|name| zeros(name, parameters)));
+            constants.extend(["wz", "rz"].map(|name| bytes(name, parameters)));
+            read_graph(17, graph(vec![value("x", &["s", "n", "3"])], constants, vec![lstm]))
+        };
+        for parameters in [&[1][..], &[1, 8]] {
+            let graph = read(parameters).unwrap();
+            let last = graph.nodes().last().unwrap();
+            let Operator::Recurrent(op) = &last.op else { panic!("{:?}", last.op) };
+            assert_eq!((op.kind, op.hidden_size), (RecurrentKind::Lstm, 2));
+            assert_eq!(last.inputs.iter().flatten().count(), 3);
+            let names: Vec<&str> = graph.nodes().iter().map(|node| node.op.name()).collect();
+            let of_weights = ["Cast", "Cast", "Sub", "Mul", "Transpose"];
+            assert_eq!(names, [&of_weights[..], &of_weights[..], &["LSTM"][..]].concat());
+        }
+        assert!(read(&[1, 1, 8]).is_err());
+    }
 
     #[test]
     fn become_what_they_mean() {

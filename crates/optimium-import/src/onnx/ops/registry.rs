@@ -176,6 +176,7 @@ pub(super) const ONNX: &[Operation] = &[
 pub(super) const MICROSOFT: &[Operation] = &[
     op("BiasGelu", (2, 2), 1, microsoft::bias_gelu),
     op("DequantizeLinear", (2, 3), 1, quantization::dequantize),
+    op("DynamicQuantizeLSTM", (3, 12), 3, recurrent::dynamic_quantize_lstm),
     op("DynamicQuantizeMatMul", (3, 5), 1, microsoft::dynamic_quantize_matmul),
     op("FastGelu", (1, 2), 1, microsoft::fast_gelu),
     op("FusedConv", (2, 4), 1, microsoft::fused_conv),

@@ -24,13 +24,15 @@ use band::RoundedBand;
 pub struct ConvolutionBf16 {
     level: Level,
     parameters: Parameters,
-    weights: PackedBf16,
+    /// One matrix a group.
+    weights: Vec<PackedBf16>,
 }
 
-/// The product that a convolution of one group is.
+/// The product that a group of a convolution is.
 fn problem(parameters: &Parameters, images: &Images) -> Problem {
     let taps = parameters.kernel[0] * parameters.kernel[1];
-    Problem { m: images.pixels(), n: parameters.output_channels, k: taps * parameters.input_channels }
+    let n = parameters.output_channels / parameters.groups;
+    Problem { m: images.pixels(), n, k: taps * parameters.group_inputs() }
 }
 
 /// One call of [`ConvolutionBf16::run`].
@@ -39,13 +41,14 @@ struct Job<'a, L, T> {
     x: &'a [L],
     epilogue: &'a Epilogue<'a, T>,
     y: SharedSlice<'a, T>,
+    /// Panels to be computed, which count through all groups.
     panels: Range<usize>,
 }
 
 impl ConvolutionBf16 {
     /// Whether it can compute that convolution.
     pub fn serves(parameters: &Parameters) -> bool {
-        parameters.groups == 1
+        parameters.groups == 1 || parameters.groups > 1 && parameters.group_inputs().is_multiple_of(2)
     }
 
     /// Estimated cost of an output pixel, which compares with those of [`candidates`](super::candidates) where the level
@@ -56,6 +59,7 @@ impl ConvolutionBf16 {
         const PIECE: f64 = 2.0;
         let problem = problem(parameters, images);
         let product = candidates_bf16(level, &problem)[0].cost / problem.m.max(1) as f64;
+        let product = parameters.groups as f64 * product;
         let (channels, [height, width]) = (parameters.input_channels, parameters.kernel);
         let pairs = channels.is_multiple_of(2);
         if rounded && pairs && parameters.kernel == [1, 1] {
@@ -67,8 +71,8 @@ impl ConvolutionBf16 {
         product + band + if pairs { 0.0 } else { gathered }
     }
 
-    /// Packs `weights`, `[output channels, input channels, kernel height, kernel width]`, for images of about the size of
-    /// `images`, where `packing` says.
+    /// Packs `weights`, `[output channels, input channels / groups, kernel height, kernel width]`, for images of about the size
+    /// of `images`, where `packing` says.
     ///
     /// # Panics
     /// Where the numbers do not make a convolution that this [serves](ConvolutionBf16::serves).
@@ -81,12 +85,19 @@ impl ConvolutionBf16 {
     ) -> ConvolutionBf16 {
         parameters.check(weights.len());
         assert!(ConvolutionBf16::serves(parameters), "groups in {parameters:?}");
-        let (inputs, taps) = (parameters.input_channels, parameters.kernel[0] * parameters.kernel[1]);
+        let (inputs, taps) = (parameters.group_inputs(), parameters.kernel[0] * parameters.kernel[1]);
+        let outputs = parameters.output_channels / parameters.groups;
         let layout = candidates_bf16(level, &problem(parameters, images))[0].layout;
-        let weights = PackedBf16::prepare(layout, taps * inputs, packing, |row, output| {
-            weights[(output * inputs + row % inputs) * taps + row / inputs]
-        });
-        ConvolutionBf16 { level, parameters: *parameters, weights }
+        let pack = |group: usize| {
+            PackedBf16::prepare(layout, taps * inputs, packing, |row, output| {
+                weights[((group * outputs + output) * inputs + row % inputs) * taps + row / inputs]
+            })
+        };
+        ConvolutionBf16 {
+            level,
+            parameters: *parameters,
+            weights: (0..parameters.groups).map(pack).collect(),
+        }
     }
 
     /// Elements of scratch memory that each part needs for such images.
@@ -103,14 +114,14 @@ impl ConvolutionBf16 {
             return 0;
         }
         let rows = self.gathered_rows().min(geometry.output[0] * geometry.output[1]);
-        rows * self.weights.layout().k + band::PIECE
+        rows * self.weights[0].layout().k + band::PIECE
     }
 
     /// Rows that are gathered at once: they stay in the first-level cache.
     fn gathered_rows(&self) -> usize {
         const GATHERED_LEN: usize = 4 << 10;
         const FEWEST: usize = 24;
-        (GATHERED_LEN / self.weights.layout().k.max(1)).max(FEWEST)
+        (GATHERED_LEN / self.weights[0].layout().k.max(1)).max(FEWEST)
     }
 
     /// Computes this part's share of `y = epilogue(convolution(x))`, as [`Convolution::run`](super::Convolution::run) with `x` and the
@@ -134,12 +145,14 @@ impl ConvolutionBf16 {
         if pixels == 0 || channels == 0 {
             return;
         }
-        let (rows, panels) = share(part, pixels, self.weights.layout().panels());
+        let panels = self.weights.len() * self.weights[0].layout().panels();
+        let (rows, panels) = share(part, pixels, panels);
         let job = Job { geometry, x, epilogue, y, panels };
         if let Some((pairs, left)) = self.pixels(geometry, x) {
-            let product = self.product(&job, pairs, left);
-            // SAFETY: the slices are checked; parts have rows or panels of their own.
-            return unsafe { product.run(rows, job.panels.clone()) };
+            return self.each_group(&job, pairs, left, |product, panels| {
+                // SAFETY: the slices are checked; parts have rows or panels of their own.
+                unsafe { product.run(rows.clone(), panels) };
+            });
         }
         let image = geometry.output[0] * geometry.output[1];
         for index in rows.start / image..rows.end.div_ceil(image) {
@@ -205,6 +218,7 @@ impl ConvolutionBf16 {
     ) {
         let [down, across] = self.parameters.stride;
         let channels = self.parameters.input_channels / 2;
+        let of_group = self.parameters.group_inputs() / 2;
         let view = View { data: &[], pixel: channels, line: band.size[1] * channels };
         let left = Lines {
             start: 0,
@@ -212,16 +226,17 @@ impl ConvolutionBf16 {
             stride: across * view.pixel,
             line_stride: down * view.line,
         };
-        let taps = Taps { channels, ..Taps::of(&self.parameters, true) };
+        let taps = Taps { channels: of_group, ..Taps::of(&self.parameters, true) };
         taps.with_runs(&view, |runs, run_length| {
-            let reach =
-                left.farthest(rows.clone()) + runs.iter().map(|run| run.left).max().unwrap_or(0) + run_length;
-            assert!(reach <= pairs.len(), "the kernel reaches past the band");
-            let row_len = channels * down * across;
-            let product =
-                Product { runs, run_length, result, row_len, ..self.product(job, pairs.as_ptr(), left) };
-            // SAFETY: all pieces lie in the band; the other slices are checked, and parts have rows or panels of their own.
-            unsafe { product.run(rows, job.panels.clone()) };
+            let farthest = left.farthest(rows.clone()) + runs.iter().map(|run| run.left).max().unwrap_or(0);
+            let last_group = channels - of_group;
+            assert!(farthest + last_group + run_length <= pairs.len(), "the kernel reaches past the band");
+            let row_len = of_group * down * across;
+            self.each_group(job, pairs.as_ptr(), left, |product, panels| {
+                let product = Product { runs, run_length, result, row_len, ..product };
+                // SAFETY: all pieces lie in the band; the other slices are checked, and parts have rows or panels of their own.
+                unsafe { product.run(rows.clone(), panels) };
+            });
         });
     }
 
@@ -235,27 +250,43 @@ impl ConvolutionBf16 {
         rows: Range<usize>,
         gathered: &mut [u32],
     ) {
-        let pairs = self.weights.layout().k;
+        let pairs = self.weights[0].layout().k;
         let (at_once, taps) = (self.gathered_rows(), Taps::of(&self.parameters, true));
         for first in rows.clone().step_by(at_once) {
             let count = at_once.min(rows.end - first);
             let pixels = first..first + count;
             band.gather(&taps, self.parameters.stride, job.geometry.output[1], of_band, pixels, gathered);
             let result = Lines { start: result.start + first, ..result };
-            let product = Product { result, ..self.product(job, gathered.as_ptr(), Lines::straight(pairs)) };
-            // SAFETY: the rows were just written; the other slices are checked, and parts have rows or panels of their own.
-            unsafe { product.run(0..count, job.panels.clone()) };
+            self.each_group(job, gathered.as_ptr(), Lines::straight(pairs), |product, panels| {
+                // SAFETY: the rows were just written; the other slices are checked, and parts have rows or panels of their own.
+                unsafe { Product { result, ..product }.run(0..count, panels) };
+            });
         }
     }
 
-    fn product<'a, L: Real, T: Real>(
+    /// Calls `run` with the product of each group that the job has panels of, and with these panels. The pairs of the first
+    /// group's channels lie at the positions of `left` behind `pairs`, those of the others follow.
+    fn each_group<'a, L: Real, T: Real>(
         &'a self,
         job: &Job<'a, L, T>,
         pairs: *const u32,
         left: Lines,
-    ) -> Product<'a, T> {
-        let stride = job.geometry.output_stride;
-        self.weights.product(job.geometry.output_pixels(), pairs, left, job.epilogue, job.y, stride)
+        mut run: impl FnMut(Product<'a, T>, Range<usize>),
+    ) {
+        let Parameters { output_channels, groups, .. } = self.parameters;
+        let (pixels, stride) = (job.geometry.output_pixels(), job.geometry.output_stride);
+        let of_group = self.parameters.group_inputs() / 2;
+        for (group, weights) in self.weights.iter().enumerate() {
+            let count = weights.layout().panels();
+            let within = |panel: usize| panel.saturating_sub(group * count).min(count);
+            let panels = within(job.panels.start)..within(job.panels.end);
+            if panels.is_empty() {
+                continue;
+            }
+            let pairs = pairs.wrapping_add(group * of_group);
+            let product = weights.product(pixels, pairs, left, job.epilogue, job.y, stride);
+            run(Product { column: group * (output_channels / groups), ..product }, panels);
+        }
     }
 
     /// The input that the output `lines` need.
@@ -310,18 +341,21 @@ mod tests {
         [1, 0, 5, 3, 4, 3, 3, 1, 1, 1, 1, 2, 2, 1, 1],
     ];
 
+    /// The same, and the number of groups.
+    const GROUPED: [([usize; 15], usize); 5] = [
+        ([1, 5, 7, 12, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 2),
+        ([2, 6, 7, 60, 240, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 3),
+        ([1, 7, 7, 16, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1], 4),
+        ([2, 9, 8, 24, 6, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1], 3),
+        ([1, 30, 41, 8, 8, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2], 4),
+    ];
+
     /// A case whose factors are bfloat16 already.
-    fn case(sizes: &[usize; 15], gaps: [usize; 2]) -> Case {
+    fn case(sizes: &[usize; 15], groups: usize, gaps: [usize; 2]) -> Case {
         let &[batch, h, w, inputs, outputs, kh, kw, sh, sw, dh, dw, top, bottom, left, right] = sizes;
         let (kernel, stride, dilation) = ([kh, kw], [sh, sw], [dh, dw]);
-        let parameters = Parameters {
-            input_channels: inputs,
-            output_channels: outputs,
-            kernel,
-            stride,
-            dilation,
-            groups: 1,
-        };
+        let parameters =
+            Parameters { input_channels: inputs, output_channels: outputs, kernel, stride, dilation, groups };
         let [eh, ew] = parameters.extent();
         let output = [(h + top + bottom - eh) / sh + 1, (w + left + right - ew) / sw + 1];
         let (input, padding) = ([h, w], [top, left]);
@@ -335,9 +369,11 @@ mod tests {
 
     #[test]
     fn convolutions_of_rounded_factors() {
-        let cases = CASES.iter().flat_map(|sizes| [[0, 0], [3, 2]].map(|gaps| (sizes, gaps)));
-        each_case(cases, |&(sizes, gaps)| {
-            let case = case(sizes, gaps);
+        let all = CASES.map(|sizes| (sizes, 1)).into_iter().chain(GROUPED);
+        let cases =
+            all.flat_map(|(sizes, groups)| [[0, 0], [3, 2], [2, 0]].map(|gaps| (sizes, groups, gaps)));
+        each_case(cases, |&(sizes, groups, gaps)| {
+            let case = case(&sizes, groups, gaps);
             let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
             for level in [Level::Portable, Level::best()] {
                 let (images, packing) = (Images::default(), Packing::default());

@@ -4,12 +4,10 @@ use std::ops::Range;
 
 use optimium_simd::{Simd, SimdTask};
 
-use super::Pairing;
-
 /// How many sums there are.
 pub(super) const SUMS: usize = 4;
 
-/// Writes the sums of `pairs` of rows: with A₁₁ and A₁₂ the halves of a pair's first row, A₂₁ and A₂₂ those of its second
+/// Writes the sums of pairs of rows: with A₁₁ and A₁₂ the halves of a pair's first row, A₂₁ and A₂₂ those of its second
 /// one, which is zero where there is none,
 ///
 /// | | |
@@ -19,14 +17,12 @@ pub(super) const SUMS: usize = 4;
 /// | 2 | A₁₁ − A₂₁ |
 /// | 3 | A₁₁ + A₁₂ − A₂₁ − A₂₂ |
 pub(super) struct LeftSums<'a> {
-    /// The left matrix, its rows, and the elements from one to the next.
+    /// The left matrix, the rows of all pairs, and the elements from one to the next.
     pub(super) a: *const f32,
-    pub(super) rows: usize,
+    pub(super) rows: Range<usize>,
     pub(super) stride: usize,
-    pub(super) pairing: Pairing,
     /// Elements of a half row.
     pub(super) half: usize,
-    pub(super) pairs: Range<usize>,
     /// Where sum `s` of the pair `i` of these begins: `(s · pairs + i) · sum_stride`.
     pub(super) out: &'a mut [f32],
     pub(super) sum_stride: usize,
@@ -38,13 +34,11 @@ impl SimdTask for LeftSums<'_> {
     /// The caller promises that all rows are readable.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let count = self.pairs.len();
+        let count = self.rows.len().div_ceil(2);
         assert!(self.out.len() >= SUMS * count * self.sum_stride && self.half <= self.sum_stride);
-        for (i, pair) in self.pairs.clone().enumerate() {
-            let row = pair * self.pairing.rows();
+        for (i, row) in self.rows.clone().step_by(2).enumerate() {
             let first = self.a.wrapping_add(row * self.stride);
-            let paired = self.pairing == Pairing::Neighbours && row + 1 < self.rows;
-            let second = paired.then(|| first.wrapping_add(self.stride));
+            let second = (row + 1 < self.rows.end).then(|| first.wrapping_add(self.stride));
             for k in (0..self.half).step_by(S::LANES) {
                 let rest = self.half - k;
                 let targets: [usize; SUMS] = std::array::from_fn(|s| (s * count + i) * self.sum_stride + k);

@@ -15,19 +15,29 @@
 //!
 //! where most additions cost nothing, because a product's sums start from what they are added to.
 //!
-//! Few rows are bound by reading the right matrix, of which all sums are seven quarters. They are not paired: each stands above
-//! a row of zeros, for which the four products of [`SINGLE_PASSES`] are left, as many as a plain product has.
+//! Few rows are bound by reading the right matrix, of which all sums are seven quarters. They are not paired, but computed one by
+//! one from sums that are there, by the four products of [`SINGLE_PASSES`], as many as a plain product has:
 //!
-//! Errors are bounded by norms: those of an element follow the largest elements of both of its rows of the left matrix and of
-//! both of its columns of the right one, and not only its own ones (Higham, "Accuracy and Stability of Numerical Algorithms",
-//! section 23.2.2). One level makes them two to three times as large as those of a plain product where all rows and columns
-//! are of one size. What is not finite in a row shows in its neighbour.
+//! ```text
+//! C₁₁ = A₁₁ B₁₁ + A₁₂ B₂₁          C₁₂ = A₁₁ B₁₁ + A₁₁ (B₁₂ − B₁₁) + A₁₂ B₂₂
+//! ```
+//!
+//! Errors are bounded by norms: those of an element follow the largest elements of both of its rows of the left matrix, and of
+//! both of its columns and the rows in halves of the right one, and not only its own ones (Higham, "Accuracy and Stability of
+//! Numerical Algorithms", section 23.2.2). One level makes them two to three times as large as those of a plain product where all
+//! rows and columns are of one size. So that they never are much larger, only rows and columns of similar size are summed.
+//! A matrix whose columns or rows differ too much, or are not finite, does not [suit](suits_strassen) this form. Rows of the left
+//! matrix are looked at when they come: where two neighbours differ too much, or one is not finite, their group of rows is computed
+//! one by one. Rows never spoil each other so; within a row, an infinite element may make results NaN that a plain product makes
+//! infinite, and one near the largest numbers infinite or NaN that it makes finite.
 //!
 //! | file | |
 //! |---|---|
+//! | `balance` | what may be summed |
 //! | `choice` | where it pays |
 //! | `left`, `right` | sums of quarters of the factors |
 
+mod balance;
 mod choice;
 mod left;
 mod right;
@@ -37,6 +47,7 @@ use std::ptr::null;
 
 use optimium_simd::Level;
 
+pub use balance::suits_strassen;
 pub use choice::candidates_strassen;
 pub use right::PackedStrassen;
 
@@ -47,6 +58,7 @@ use super::run::{Product, divides_panels};
 use super::tile::strip;
 use crate::epilogue::Epilogue;
 use crate::{Part, SharedSlice};
+use balance::BalancedPairs;
 use left::{LeftSums, SUMS};
 
 /// A left factor.
@@ -95,10 +107,16 @@ const PASSES: [Pass; 8] = {
     ]
 };
 
-/// All of a panel for rows above zeros.
+/// All of a panel for rows one by one.
 const SINGLE_PASSES: [Pass; 4] = {
-    let [first, second, third, .., last] = PASSES;
-    [first, second, third, Pass { initial: [Some(0), None], ..last }]
+    use Left::Quarter;
+    use To::{Kept, Result};
+    [
+        pass((Quarter(0), 0), [None, None], Kept(0), false),
+        pass((Quarter(1), 1), [Some(0), None], Result(0), false),
+        pass((Quarter(0), 5), [Some(0), None], Kept(0), false),
+        pass((Quarter(1), 6), [Some(0), None], Result(1), false),
+    ]
 };
 
 const fn pass(product: (Left, usize), initial: [Option<usize>; 2], to: To, second: bool) -> Pass {
@@ -108,43 +126,43 @@ const fn pass(product: (Left, usize), initial: [Option<usize>; 2], to: To, secon
 /// Rows that are worth to be paired.
 const PAIRED_ROWS: usize = 32;
 
-/// How the rows of a product are put together.
+/// How rows of a product are put together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pairing {
     Neighbours,
-    Zeros,
+    Single,
 }
 
 impl Pairing {
-    /// The one for `m` rows, whatever part of them is computed.
-    fn of(m: usize) -> Pairing {
-        if m < PAIRED_ROWS { Pairing::Zeros } else { Pairing::Neighbours }
-    }
-
-    /// Rows of a pair.
+    /// Rows that are computed together.
     fn rows(self) -> usize {
         match self {
             Pairing::Neighbours => 2,
-            Pairing::Zeros => 1,
+            Pairing::Single => 1,
         }
     }
 
     fn passes(self) -> &'static [Pass] {
         match self {
             Pairing::Neighbours => &PASSES,
-            Pairing::Zeros => &SINGLE_PASSES,
+            Pairing::Single => &SINGLE_PASSES,
         }
     }
 }
 
 /// Pairs of rows that make reading the right sums again worth while.
 const BLOCK_PAIRS: usize = 96;
+/// Rows that are paired or not as one: enough for register tiles where every other group is.
+const GROUP_ROWS: usize = 24;
 
 impl PackedStrassen {
     /// `f32` elements of scratch memory that each part of [`gemm_strassen`] needs for `m` rows.
     pub fn scratch_len(&self, m: usize) -> usize {
-        let pairs = m.div_ceil(Pairing::of(m).rows()).min(BLOCK_PAIRS);
-        pairs * (SUMS * self.sum_stride() + KEPT * self.width())
+        if m < PAIRED_ROWS {
+            return m * self.width();
+        }
+        // As many rows one by one need less.
+        m.div_ceil(2).min(BLOCK_PAIRS) * (SUMS * self.sum_stride() + KEPT * self.width())
     }
 
     /// Elements from one row of a left sum to the next: rows begin at cache lines, in sets of the cache that differ.
@@ -186,25 +204,24 @@ pub fn gemm_strassen(
     super::check_bounds(m, [b.k(), b.n()], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, b.n());
     assert!(scratch.len() >= b.scratch_len(m), "{} elements of scratch memory", scratch.len());
-    let pairing = Pairing::of(m);
-    let (pairs, panels) = match (m.div_ceil(pairing.rows()), layout.panels()) {
+    let (pairs, panels) = match (m.div_ceil(2), layout.panels()) {
         (pairs, panels) if divides_panels(part.count, m, panels) => (0..pairs, part.range(panels)),
         (pairs, panels) => (part.range(pairs), 0..panels),
     };
-    let job = Job { m, pairing, a: a.as_ptr(), a_stride, b, epilogue, c: c.as_mut_ptr(), c_stride, panels };
+    let job = Job { m, a: a.as_ptr(), a_stride, b, epilogue, c: c.as_mut_ptr(), c_stride, panels };
     let blocks = pairs.len().div_ceil(BLOCK_PAIRS);
     for block in 0..blocks {
         let (first, count) = strip(pairs.len(), blocks, block);
         let first = pairs.start + first;
+        let rows = 2 * first..m.min(2 * (first + count));
         // SAFETY: all rows lie in their slices, as was checked; parts have rows or columns of their own.
-        unsafe { job.block(first..first + count, scratch, block + 1 == blocks) };
+        unsafe { job.block(rows, scratch, block + 1 == blocks) };
     }
 }
 
 /// One part's share of a product.
 struct Job<'a> {
     m: usize,
-    pairing: Pairing,
     a: *const f32,
     a_stride: usize,
     b: &'a PackedStrassen,
@@ -214,33 +231,78 @@ struct Job<'a> {
     panels: Range<usize>,
 }
 
-/// The sums of a block of rows.
-struct Scratch {
+/// Rows that are put together alike, from the first one of a pair on, and their sums.
+struct Stretch {
+    pairing: Pairing,
+    rows: Range<usize>,
     left: *const f32,
     kept: *mut f32,
 }
 
+impl Stretch {
+    /// Pairs, or single rows.
+    fn count(&self) -> usize {
+        self.rows.len().div_ceil(self.pairing.rows())
+    }
+}
+
 impl Job<'_> {
-    /// Computes these pairs of rows, which may be the last ones.
+    /// Computes these rows, which begin with the first one of a pair, and may be the last ones.
     ///
     /// # Safety
     /// All rows of all matrices are accessible, and those of the result for this call alone. The scratch memory is as long as it
     /// has to be.
-    unsafe fn block(&self, pairs: Range<usize>, scratch: &mut [f32], last: bool) {
+    unsafe fn block(&self, rows: Range<usize>, scratch: &mut [f32], last: bool) {
+        let mut start = rows.start;
+        while start < rows.end {
+            // SAFETY: forwarded.
+            let (pairing, end) = unsafe { self.alike(start..rows.end) };
+            // SAFETY: forwarded for a part of the rows.
+            unsafe { self.stretch(pairing, start..end, scratch, last && end == rows.end) };
+            start = end;
+        }
+    }
+
+    /// How the first of these rows are put together, and where others begin.
+    ///
+    /// # Safety
+    /// All rows of the left matrix are readable.
+    unsafe fn alike(&self, rows: Range<usize>) -> (Pairing, usize) {
+        if self.m < PAIRED_ROWS {
+            return (Pairing::Single, rows.end);
+        }
+        let first = rows.start / GROUP_ROWS;
+        // SAFETY: forwarded.
+        let of_group = |group| unsafe { self.group(group) };
+        let pairing = of_group(first);
+        let others = (first + 1..rows.end.div_ceil(GROUP_ROWS)).find(|&group| of_group(group) != pairing);
+        (pairing, others.map_or(rows.end, |group| group * GROUP_ROWS))
+    }
+
+    /// How the rows of that group are put together: all of them, whatever part of them is computed.
+    ///
+    /// # Safety
+    /// All rows of the left matrix are readable.
+    unsafe fn group(&self, group: usize) -> Pairing {
+        let rows = group * GROUP_ROWS..self.m.min((group + 1) * GROUP_ROWS);
+        let task = BalancedPairs { a: self.a, length: self.b.k(), stride: self.a_stride, rows };
+        if self.b.layout.level.run(task) { Pairing::Neighbours } else { Pairing::Single }
+    }
+
+    /// Computes these rows, all put together like that.
+    ///
+    /// # Safety
+    /// As for [`block`](Job::block).
+    unsafe fn stretch(&self, pairing: Pairing, rows: Range<usize>, scratch: &mut [f32], last: bool) {
         let (layout, sum_stride) = (&self.b.layout, self.b.sum_stride());
-        let (left, kept) = scratch.split_at_mut(SUMS * pairs.len() * sum_stride);
-        layout.level.run(LeftSums {
-            a: self.a,
-            rows: self.m,
-            stride: self.a_stride,
-            pairing: self.pairing,
-            half: layout.k,
-            pairs: pairs.clone(),
-            out: left,
-            sum_stride,
-        });
-        let scratch = Scratch { left: left.as_ptr(), kept: kept.as_mut_ptr() };
-        let passes = self.pairing.passes();
+        let sums = if pairing == Pairing::Neighbours { SUMS * rows.len().div_ceil(2) } else { 0 };
+        let (left, kept) = scratch.split_at_mut(sums * sum_stride);
+        if pairing == Pairing::Neighbours {
+            let (a, stride, half) = (self.a, self.a_stride, layout.k);
+            layout.level.run(LeftSums { a, rows: rows.clone(), stride, half, out: left, sum_stride });
+        }
+        let stretch = Stretch { pairing, rows, left: left.as_ptr(), kept: kept.as_mut_ptr() };
+        let passes = pairing.passes();
         for index in self.panels.clone() {
             for (at, pass) in passes.iter().enumerate() {
                 let later = passes[at + 1..].iter().find_map(|pass| pass.product);
@@ -250,7 +312,7 @@ impl Job<'_> {
                     _ => (!last).then_some((0, self.panels.start)),
                 };
                 // SAFETY: forwarded.
-                unsafe { self.pass(pass, &pairs, layout.panel(index), &scratch, following) };
+                unsafe { self.pass(pass, &stretch, layout.panel(index), following) };
             }
         }
     }
@@ -259,31 +321,25 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As for [`block`](Job::block).
-    unsafe fn pass(
-        &self,
-        pass: &Pass,
-        pairs: &Range<usize>,
-        panel: Panel,
-        scratch: &Scratch,
-        following: Option<(usize, usize)>,
-    ) {
-        let (layout, second, step) = (&self.b.layout, usize::from(pass.second), self.pairing.rows());
-        let rows =
-            if pass.second { pairs.end.min(self.m / 2).saturating_sub(pairs.start) } else { pairs.len() };
+    unsafe fn pass(&self, pass: &Pass, stretch: &Stretch, panel: Panel, following: Option<(usize, usize)>) {
+        let (layout, count, step) = (&self.b.layout, stretch.count(), stretch.pairing.rows());
+        let first = stretch.rows.start + usize::from(pass.second);
+        // Behind an odd number of rows there is no second one.
+        let rows = if pass.second { stretch.rows.len() / 2 } else { count };
         if rows == 0 {
             return;
         }
-        let kept = |index: usize| scratch.kept.wrapping_add(index * pairs.len() * self.b.width());
+        let kept = |index: usize| stretch.kept.wrapping_add(index * count * self.b.width());
         let runs: &[Run] = if pass.product.is_some() { &[Run { left: 0, right: 0 }] } else { &[] };
         let (left, sum) = pass.product.unwrap_or((Left::Quarter(0), 0));
         let sum_stride = self.b.sum_stride();
         let (a, left) = match left {
             Left::Quarter(half) => {
-                let start = (step * pairs.start + second) * self.a_stride + half * layout.k;
+                let start = first * self.a_stride + half * layout.k;
                 (self.a, Lines { start, ..Lines::straight(step * self.a_stride) })
             }
             Left::Sum(sum) => {
-                (scratch.left.wrapping_add(sum * pairs.len() * sum_stride), Lines::straight(sum_stride))
+                (stretch.left.wrapping_add(sum * count * sum_stride), Lines::straight(sum_stride))
             }
         };
         let (target, half, no_epilogue) = match pass.to {
@@ -299,7 +355,7 @@ impl Job<'_> {
             runs,
             run_length: layout.k,
             row_len: layout.k,
-            result: Lines { start: step * pairs.start + second, ..Lines::straight(step) },
+            result: Lines { start: first, ..Lines::straight(step) },
             c: self.c,
             c_stride: self.c_stride,
             column: half * layout.n,
@@ -488,6 +544,96 @@ mod tests {
                 let found = error(&c, &expected);
                 if found > allowed {
                     return Err(format!("{level}, {layout}: {found:e} where {allowed:e} are allowed"));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// Which rows are scaled.
+    const SCALED: [fn(usize) -> bool; 6] = [
+        |row| row == 0,
+        |row| row == 45,
+        |row| row == 26 || row == 27,
+        |row| row == 98,
+        |row| row % 4 == 1,
+        |row| row / 24 == 1,
+    ];
+
+    /// What a row may be scaled by.
+    const SCALES: [f32; 9] = [1.0, 7.0, 20.0, 1e3, 1e6, 1e30, 0.0, f32::NAN, f32::INFINITY];
+
+    /// Root mean square errors of a row, relative to its results: those of balanced rows, some times.
+    const ROW_ERROR: f64 = 4e-6;
+
+    /// Checks row `i` against what it must be: what is infinite there may also be NaN.
+    fn check_row(found: &[f32], expected: &[f32]) -> Result<(), String> {
+        if expected.iter().all(|x| x.is_finite()) {
+            let error = error(found, expected);
+            return if error <= ROW_ERROR { Ok(()) } else { Err(format!("an error of {error:e}")) };
+        }
+        let fits = |(found, expected): (&f32, &f32)| found.is_nan() || found == expected;
+        if found.iter().zip(expected).all(fits) { Ok(()) } else { Err("wrong infinities".into()) }
+    }
+
+    #[test]
+    fn rows_do_not_spoil_each_other() {
+        let cases = SCALES.into_iter().flat_map(|scale| SCALED.map(|scaled| (scale, scaled)));
+        each_case(cases, |&(scale, scaled)| {
+            let [m, n, k] = [99, 70, 128];
+            let mut operands = Operands::new([m, n, k]);
+            for row in (0..m).filter(|&row| scaled(row)) {
+                operands.a[row * (k + GAP)..][..k].iter_mut().for_each(|x| *x *= scale);
+            }
+            let epilogue = operands.epilogue(Activation::None, None);
+            let expected = operands.expected(&epilogue);
+            for level in Level::available() {
+                let layout = candidates_strassen(level, &Problem { m, n, k })[0].layout;
+                let packed = prepare(layout, &operands.b, [n, 1]);
+                let whole = operands.run(&packed, &epilogue, 1);
+                for row in 0..m {
+                    let columns = row * (n + GAP)..row * (n + GAP) + n;
+                    check_row(&whole[columns.clone()], &expected[columns])
+                        .map_err(|e| format!("{level}, row {row}: {e}"))?;
+                }
+                for parts in [2, 3, 5] {
+                    compare(&operands.run(&packed, &epilogue, parts), &whole, Tolerance::Exact)
+                        .map_err(|e| format!("{level}, {parts} parts: {e}"))?;
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// What results may be apart from exact ones.
+    const ALLOWED: f64 = 1e-4;
+
+    #[test]
+    fn rows_and_columns_as_different_as_allowed() {
+        let cases = [64, 768, 3072].into_iter().flat_map(|k| [false, true].map(|small_rows| (k, small_rows)));
+        each_case(cases, |&(k, small_rows)| {
+            let (m, n) = (36, 48);
+            let mut operands = Operands::new([m, n, k]);
+            operands.bias.fill(0.0);
+            for row in (1..m).step_by(2) {
+                operands.a[row * (k + GAP)..][..k].iter_mut().for_each(|x| *x *= 0.95 / balance::ROWS);
+            }
+            for (at, x) in operands.b.iter_mut().enumerate() {
+                let small = at % n < n / 2 || small_rows && at / n < k / 2;
+                *x *= if small { 0.95 / balance::WEIGHTS } else { 1.0 };
+            }
+            let epilogue = operands.epilogue(Activation::None, None);
+            let expected = operands.expected(&epilogue);
+            for level in Level::available() {
+                let layout = pick(level, &Problem { m, n: n / 2, k: k / 2 });
+                let c = operands.run(&prepare(layout, &operands.b, [n, 1]), &epilogue, 1);
+                for (at, half) in
+                    (0..m).flat_map(|row| [0, n / 2].map(|half| (row * (n + GAP) + half, n / 2)))
+                {
+                    let error = error(&c[at..at + half], &expected[at..at + half]);
+                    if error > ALLOWED {
+                        return Err(format!("{level}, {layout}: {error:e} at {at}"));
+                    }
                 }
             }
             Ok(())

@@ -27,7 +27,7 @@ impl PackedStrassen {
     /// The matrix of twice as many rows and columns as `layout`, whose element of row `i` and column `j` is
     /// `b[i * row_stride + j * column_stride]`, of which one stride is 1. `b` is asked for only where the block is not stored;
     /// `origin` says how it is made of the weights, and is part of the block's [form](Packing::block). The sums are rounded
-    /// once.
+    /// once. Results are as exact as the [module](super) says where the matrix [suits](super::suits_strassen).
     ///
     /// # Panics
     /// Where neither stride is 1, or `b` is too short for them.
@@ -38,8 +38,7 @@ impl PackedStrassen {
         b: impl FnOnce() -> Cow<'a, [f32]>,
         [row_stride, column_stride]: [usize; 2],
     ) -> PackedStrassen {
-        let form = format_args!("strassen, {origin}, {layout}");
-        let data = packing.block(form, PRODUCTS * layout.len(), |out| {
+        let data = packing.block(form_of(&layout, origin), PRODUCTS * layout.len(), |out| {
             let by_rows = column_stride == 1;
             assert!(by_rows || row_stride == 1, "strides of {row_stride} and {column_stride}");
             let lines = if by_rows { layout.k } else { layout.n };
@@ -62,6 +61,16 @@ impl PackedStrassen {
         PackedStrassen { layout, data }
     }
 
+    /// Whether [`prepare`](PackedStrassen::prepare) would find the next block stored: its matrix was looked at before.
+    pub fn is_stored(layout: &Layout, origin: &str, packing: &Packing) -> bool {
+        packing.has_stored::<f32>(form_of(layout, origin), PRODUCTS * layout.len())
+    }
+
+    /// The form of a quarter.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Rows of the matrix.
     pub fn k(&self) -> usize {
         2 * self.layout.k
@@ -81,6 +90,11 @@ impl PackedStrassen {
     pub(super) fn panel(&self, index: usize, panel: Panel) -> &[f32] {
         &self.sum(index)[panel.offset..][..panel.vectors * self.layout.lanes() * self.layout.k]
     }
+}
+
+/// All that the sums depend on besides the matrix.
+fn form_of(layout: &Layout, origin: &str) -> String {
+    format!("strassen, {origin}, {layout}")
 }
 
 /// The quarter that is the sum by itself, if one is.

@@ -39,17 +39,17 @@ impl QuantizedDepthwise {
     }
 }
 
-/// A block of channels, in the order of the lanes.
+/// A block of channels, in the order of the lanes, with the weights of the first `K` columns of a kernel of up to four lines.
 #[derive(Clone, Copy)]
-struct Block<S: Simd> {
+pub(super) struct Block<S: Simd, const K: usize> {
     /// First channel.
-    first: usize,
+    pub(super) first: usize,
     /// Channels that exist.
-    n: usize,
+    pub(super) n: usize,
     /// By kernel column.
-    weights: [[S::I32; 4]; 3],
+    weights: [[S::I32; 4]; K],
     /// `bias - zero point · sum of weights`
-    base: [S::I32; 4],
+    pub(super) base: [S::I32; 4],
     multiplier: [S::F32; 4],
 }
 
@@ -66,7 +66,7 @@ impl SimdTask for Slide<'_> {
             // What is left over goes with the last chunk.
             let stop = if end - start < 2 * chunk { end } else { start + chunk };
             for index in self.blocks.0..self.blocks.1 {
-                let block = self.block(simd, index);
+                let block = self.block::<S, 3>(simd, index);
                 // SAFETY: the image, the border and the output hold the lines, as `QuantizedDepthwise::run` checked.
                 unsafe {
                     if in_pairs(S::LANES, block.n) {
@@ -90,7 +90,7 @@ type Rows = [[*const u8; 3]; 2];
 
 impl Slide<'_> {
     #[inline(always)]
-    fn block<S: Simd>(&self, simd: S, index: usize) -> Block<S> {
+    pub(super) fn block<S: Simd, const K: usize>(&self, simd: S, index: usize) -> Block<S, K> {
         let QuantizedDepthwise { parameters, weights, sums, .. } = self.depthwise;
         let first = index * 4 * S::LANES;
         let n = (parameters.input_channels - first).min(4 * S::LANES);
@@ -100,10 +100,10 @@ impl Slide<'_> {
         };
         let factors = in_lanes::<S, f32>(&self.output.multiplier[first..first + n]);
         let zero = simd.splat_i32(self.zero_point + if self.signed { 128 } else { 0 });
-        let weights = &weights[index * 3 * 16 * S::LANES..][..3 * 16 * S::LANES];
+        let weights = &weights[index * K * 16 * S::LANES..][..K * 16 * S::LANES];
         let sums = &sums[first..][..4 * S::LANES];
         let mut block =
-            Block { first, n, weights: [[zero; 4]; 3], base: [zero; 4], multiplier: [simd.splat(0.0); 4] };
+            Block { first, n, weights: [[zero; 4]; K], base: [zero; 4], multiplier: [simd.splat(0.0); 4] };
         for v in 0..4 {
             // SAFETY: a block has four vectors, each weight four of four bytes a lane; a vector has at most sixteen lanes.
             unsafe {
@@ -124,7 +124,7 @@ impl Slide<'_> {
     /// # Safety
     /// The lines exist, and no other part writes them.
     #[inline(always)]
-    unsafe fn any_line<S: Simd, const PAIR: bool>(&self, simd: S, block: &Block<S>, y: [usize; 2]) {
+    unsafe fn any_line<S: Simd, const PAIR: bool>(&self, simd: S, block: &Block<S, 3>, y: [usize; 2]) {
         // SAFETY: the caller's promise.
         unsafe {
             match (self.depthwise.parameters.stride[1], self.signed) {
@@ -163,7 +163,7 @@ impl Slide<'_> {
     unsafe fn taps<S: Simd, const PAIR: bool, const SIGNED: bool>(
         &self,
         simd: S,
-        block: &Block<S>,
+        block: &Block<S, 3>,
         rows: &Rows,
         column: usize,
         outside: S::I32,
@@ -197,7 +197,7 @@ impl Slide<'_> {
     unsafe fn line<S: Simd, const PAIR: bool, const STRIDE: usize, const SIGNED: bool>(
         &self,
         simd: S,
-        block: &Block<S>,
+        block: &Block<S, 3>,
         y: [usize; 2],
     ) {
         let Geometry { output: [_, width], padding, output_stride, .. } = *self.geometry;
@@ -227,9 +227,9 @@ impl Slide<'_> {
                     let third = self.taps::<S, PAIR, SIGNED>(simd, block, &rows, column(x + 2), outside);
                     let fourth = self.taps::<S, PAIR, SIGNED>(simd, block, &rows, column(x + 3), outside);
                     let done = slide_two(simd, block, &mut sums, third, fourth);
-                    self.store::<S, PAIR>(simd, block, c, x * output_stride, done[0]);
+                    self.store::<S, PAIR, 3>(simd, block, c, x * output_stride, done[0]);
                     if x + 1 < width {
-                        self.store::<S, PAIR>(simd, block, c, (x + 1) * output_stride, done[1]);
+                        self.store::<S, PAIR, 3>(simd, block, c, (x + 1) * output_stride, done[1]);
                     }
                 }
                 return;
@@ -243,9 +243,9 @@ impl Slide<'_> {
                 }
                 first = taps[4];
                 let done = two_apart(simd, block, taps);
-                self.store::<S, PAIR>(simd, block, c, x * output_stride, done[0]);
+                self.store::<S, PAIR, 3>(simd, block, c, x * output_stride, done[0]);
                 if x + 1 < width {
-                    self.store::<S, PAIR>(simd, block, c, (x + 1) * output_stride, done[1]);
+                    self.store::<S, PAIR, 3>(simd, block, c, (x + 1) * output_stride, done[1]);
                 }
             }
         }
@@ -256,10 +256,10 @@ impl Slide<'_> {
     /// # Safety
     /// The output has the block's channels at that offset from both lines, and no other part writes them.
     #[inline(always)]
-    unsafe fn store<S: Simd, const PAIR: bool>(
+    pub(super) unsafe fn store<S: Simd, const PAIR: bool, const K: usize>(
         &self,
         simd: S,
-        block: &Block<S>,
+        block: &Block<S, K>,
         c: [*mut u8; 2],
         offset: usize,
         sums: [S::I32; 4],
@@ -294,7 +294,7 @@ fn dot<S: Simd>(simd: S, mut sums: [S::I32; 4], taps: [S::I32; 4], weights: [S::
 #[inline(always)]
 fn slide_two<S: Simd>(
     simd: S,
-    block: &Block<S>,
+    block: &Block<S, 3>,
     sums: &mut [[S::I32; 4]; 2],
     third: [S::I32; 4],
     fourth: [S::I32; 4],
@@ -312,7 +312,7 @@ fn slide_two<S: Simd>(
 
 /// The sums of two pixels, two columns apart, that see five columns.
 #[inline(always)]
-fn two_apart<S: Simd>(simd: S, block: &Block<S>, taps: [[S::I32; 4]; 5]) -> [[S::I32; 4]; 2] {
+fn two_apart<S: Simd>(simd: S, block: &Block<S, 3>, taps: [[S::I32; 4]; 5]) -> [[S::I32; 4]; 2] {
     let mut done = [block.base; 2];
     for v in 0..4 {
         for kx in 0..3 {
