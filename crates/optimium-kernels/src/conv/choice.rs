@@ -175,12 +175,19 @@ pub fn layouts(
 
 /// Pixels for which weights that are larger by three quarters are worth their memory.
 const STRASSEN_PIXELS: usize = 128;
+/// Bytes of pixels that a cycle brings or takes while no products are computed: their sums are formed before, block by block.
+const PIXEL_BYTES_PER_CYCLE: f64 = 12.0;
 
 /// The products of [`Algorithm::Strassen`], the cheapest first; none for few pixels.
 fn strassen_products(level: Level, parameters: &Parameters, images: &Images) -> Vec<gemm::Candidate> {
-    let (n, k) = (parameters.output_channels, parameters.input_channels);
-    let problem = gemm::Problem { m: images.pixels(), n, k };
-    if problem.m < STRASSEN_PIXELS { Vec::new() } else { gemm::candidates_strassen(level, &problem) }
+    let (m, n, k) = (images.pixels(), parameters.output_channels, parameters.input_channels);
+    if m < STRASSEN_PIXELS {
+        return Vec::new();
+    }
+    let mut all = gemm::candidates_strassen(level, &gemm::Problem { m, n, k });
+    let moved = (m as f64 * (n + k) as f64 * size_of::<f32>() as f64) / PIXEL_BYTES_PER_CYCLE;
+    all.iter_mut().for_each(|candidate| candidate.cost += moved);
+    all
 }
 
 /// Cycles for so many output pixels.

@@ -1,6 +1,6 @@
 //! What becomes of the sums of a tile: bytes or floats straight from the registers, or anything by way of a buffer.
 
-use optimium_simd::{MAX_LANES, Simd};
+use optimium_simd::Simd;
 
 use super::gemm::Product;
 use super::output::{
@@ -244,6 +244,14 @@ impl Finish for DirectBytes<'_> {
         sums: [[S::I32; V]; 4],
     ) {
         let (rows, width) = (4 / V, V * S::LANES);
+        let dense = of.n == width && self.stride == width;
+        if V == 1 && !dense {
+            for (r, &sums) in sums.iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { self.row(simd, of, first, i + r, sums) };
+            }
+            return;
+        }
         let mut values = [simd.splat_i32(0); 4];
         for k in 0..4 {
             values[k] = self.bytes.value(simd, sums[k / V % 4][k % V], of.scale[k % V]);
@@ -253,18 +261,10 @@ impl Finish for DirectBytes<'_> {
         // SAFETY: the caller's promise; a vector holds the bytes of these rows.
         unsafe {
             let c = self.output.c.as_mut_ptr().add(row * self.stride + of.column);
-            if of.n == width && self.stride == width {
-                return simd.store_bytes(c, packed, 4 * S::LANES);
-            }
-            let mut bytes = [0u8; 4 * MAX_LANES];
-            simd.store_bytes(bytes.as_mut_ptr(), packed, 4 * S::LANES);
-            for r in 0..rows {
-                let (from, to) = (bytes.as_ptr().add(r * width), c.add(r * self.stride));
-                if of.n == width {
-                    std::ptr::copy_nonoverlapping(from, to, width);
-                } else {
-                    simd.store_bytes(to, simd.load_bytes(from, width), of.n);
-                }
+            if dense {
+                simd.store_bytes(c, packed, rows * width);
+            } else {
+                simd.store_byte_halves(c, c.add(self.stride), packed, of.n);
             }
         }
     }
