@@ -1,13 +1,11 @@
-"""Multiply-adds of a model, counted from its operators and their shapes, and what this machine can do of them."""
+"""Multiply-adds of a model, as the runtime counts them, and what this machine can do of them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimium.runtime import OpInfo, TensorInfo
+from optimium.runtime._inputs import empty_outputs
 
 from .engines import Arrays
 
@@ -40,51 +38,15 @@ def count(path: Path, inputs: Arrays) -> Work:
     import optimium.runtime as rt
 
     model = rt.load_model(path, threads=1)
-    given = {name: rt.TensorShape(*array.shape) for name, array in inputs.items()}
-    tensors = {info.name: info for info in model.tensors}
-
-    def shape(name: str) -> list[int]:
-        info = tensors.get(name)
-        if info is None or info.shape.dynamic:
-            return [int(n) for n in model.infer_shape(name, given)]
-        return [int(n) for n in info.shape]
-
+    tensors = {name: rt.tensor(array) for name, array in inputs.items()}
+    request = model.create_request()
+    request.infer(tensors, empty_outputs(model, tensors))
+    request.wait()
     floats = integers = 0.0
     quantized = False
-    for operation in model.operations:
-        operations = 2.0 * _multiply_adds(operation, shape)
-        eight_bits = _in_integers(operation, tensors)
-        quantized |= eight_bits or "Quantize" in operation.operator
-        integers += operations * eight_bits
-        floats += operations * (not eight_bits)
+    for operation, work in zip(model.operations, request.get_run_details().operations, strict=True):
+        operations = 2.0 * work.multiply_adds
+        quantized |= work.in_integers or "Quantize" in operation.operator
+        integers += operations * work.in_integers
+        floats += operations * (not work.in_integers)
     return Work(floats, integers, quantized)
-
-
-def _in_integers(operation: OpInfo, tensors: dict[str, TensorInfo]) -> bool:
-    if "Integer" in operation.operator or "DynamicQuantized" in operation.operator:
-        return True
-    first = tensors.get(operation.inputs[0]) if operation.inputs else None
-    return first is not None and first.scheme is not None
-
-
-def _multiply_adds(operation: OpInfo, shape: Callable[[str], list[int]]) -> float:
-    """Multiply-adds of one operator; those of elementwise operators do not count."""
-    match operation.operator:
-        case "Conv" | "ConvInteger":
-            # Weights are [outputs, inputs of a group, kernel…].
-            return math.prod(shape(operation.outputs[0])) * math.prod(shape(operation.inputs[1])[1:])
-        case "ConvTranspose":
-            return math.prod(shape(operation.inputs[0])) * math.prod(shape(operation.inputs[1])[1:])
-        case "MatMul" | "Gemm" | "MatMulInteger" | "DynamicQuantizedMatMul":
-            return math.prod(shape(operation.outputs[0])) * shape(operation.inputs[0])[-1]
-        case "LSTM" | "GRU" | "RNN":
-            steps, batch = shape(operation.inputs[0])[:2]
-            weights = math.prod(shape(operation.inputs[1])) + math.prod(shape(operation.inputs[2]))
-            return steps * batch * weights
-        case "Attention":
-            queries, result = math.prod(shape(operation.inputs[0])), math.prod(shape(operation.outputs[0]))
-            # Past keys and new ones are the second output, where there is a cache.
-            keys = shape(operation.outputs[1] if len(operation.outputs) > 2 else operation.inputs[1])[-2]
-            return (queries + result) * keys
-        case _:
-            return 0.0

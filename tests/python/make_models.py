@@ -107,6 +107,29 @@ def quantized() -> None:
     save("quantized", nodes, [value("input_0", [1, 4, 8, 8])], [value("output_0", [1, 8, 6, 6])], constants)
 
 
+def image() -> None:
+    """A small convolutional network, with what gets fused in networks: biases, activations, a residual sum."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["input_0", "w1", "b1"], ["conv1"], name="first", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["conv1"], ["relu1"], name="first_relu"),
+        helper.make_node("Conv", ["relu1", "w2"], ["conv2"], name="second", kernel_shape=[1, 1]),
+        helper.make_node("Add", ["conv2", "relu1"], ["sum"], name="residual"),
+        helper.make_node("Relu", ["sum"], ["relu2"], name="second_relu"),
+        helper.make_node("Identity", ["relu2"], ["same"], name="identity"),
+        helper.make_node("GlobalAveragePool", ["same"], ["pooled"], name="pool"),
+        helper.make_node("Flatten", ["pooled"], ["features"], name="flatten"),
+        helper.make_node("Gemm", ["features", "w3"], ["output_0"], name="classify"),
+    ]
+    constants = {
+        "w1": random.standard_normal((8, 3, 3, 3)).astype(np.float32),
+        "b1": random.standard_normal(8).astype(np.float32),
+        "w2": random.standard_normal((8, 8, 1, 1)).astype(np.float32),
+        "w3": random.standard_normal((8, 4)).astype(np.float32),
+    }
+    save("image", nodes, [value("input_0", [1, 3, 6, 7])], [value("output_0", [1, 4])], constants)
+
+
 def embedder() -> None:
     """Rows of a table through two layers. The weights are computed, so that the file is small."""
     nodes, constants = [], {"zero": np.int64(0), "one": np.int64(1), "prime": np.int64(8191)}
@@ -162,5 +185,5 @@ def decoder() -> None:
 
 
 if __name__ == "__main__":
-    for make in (affine, classifier, pair, lookup, slow, quantized, embedder, decoder):
+    for make in (affine, classifier, pair, lookup, slow, quantized, image, embedder, decoder):
         make()

@@ -13,6 +13,7 @@ pytest.importorskip("typer")
 
 from typer.testing import CliRunner, Result
 
+import optimium.runtime as rt
 from optimium.runtime.cli._app import app
 
 
@@ -51,6 +52,15 @@ def test_run_with_random_inputs() -> None:
     assert report["outputs"]["output_0"]["shape"] == [2, 10]
     assert report["milliseconds"]["count"] == 3
     assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5").output
+
+
+def test_convert_keeping_tensors(tmp_path: Path) -> None:
+    done = optimium("convert", path_of("image"), "-o", tmp_path / "image", "--keep", "conv1", "--keep", "sum")
+    assert done.exit_code == 0, done.output
+    outputs = [name for operation in rt.load_model(tmp_path / "image").operations for name in operation.outputs]
+    assert "conv1" in outputs and "sum" in outputs
+    done = optimium("convert", path_of("image"), "-o", tmp_path / "image", "--keep", "nothing")
+    assert done.exit_code == 1 and "nothing" in done.output
 
 
 def test_convert(tmp_path: Path) -> None:

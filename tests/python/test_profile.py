@@ -37,6 +37,11 @@ def test_every_inference_and_layer_is_recorded(affine: rt.Model, affine_arrays: 
     }
     times = [event.timestamp_ns for event in events]
     assert times == sorted(times)
+    assert {kind.name for kind in kinds} == {
+        f"{activity}_{edge}"
+        for activity in ("MODEL_EXECUTE", "LAYER_EXECUTE", "LAUNCH", "DEVICE_EXECUTE", "COPY", "QUEUE", "WAIT")
+        for edge in ("BEGIN", "END")
+    }
     assert [event.timestamp for event in events] == [time // 1000 for time in times]
     layer = next(event for event in events if event.kind is kinds.LAYER_EXECUTE_BEGIN)
     assert (layer.operation, layer.thread_id, layer.tensor_id) == (0, 0, None)
@@ -72,10 +77,39 @@ def test_two_threads_are_told_apart(affine_arrays: Arrays) -> None:
 def test_a_full_buffer_loses_events_and_says_so(affine: rt.Model, affine_arrays: Arrays) -> None:
     inputs, outputs, _ = affine_arrays
     request = affine.create_request()
-    request.profile(inputs, outputs, repeat=100, event_buffer_size=512, **QUICK)
+    with pytest.warns(RuntimeWarning, match="event_buffer_size of 19248 has room for all"):
+        request.profile(inputs, outputs, repeat=100, event_buffer_size=512, **QUICK)
     kept = len(request.get_profile_events())
     assert 0 < kept <= 512 // 24
     assert request.get_profile_durations().lost_events == 2 * (1 + 100 * (1 + len(affine.operations))) - kept
+
+
+def test_a_buffer_of_the_named_size_is_enough(
+    affine: rt.Model, affine_arrays: Arrays, recwarn: pytest.WarningsRecorder
+) -> None:
+    inputs, outputs, _ = affine_arrays
+    request = affine.create_request()
+    request.profile(inputs, outputs, repeat=100, event_buffer_size=19248, **QUICK)
+    assert request.get_profile_durations().lost_events == 0
+    assert not recwarn.list
+
+
+def test_progress_is_told(affine: rt.Model, affine_arrays: Arrays) -> None:
+    inputs, outputs, _ = affine_arrays
+    request = affine.create_request()
+    told: list[tuple[str, float]] = []
+    request.profile(inputs, outputs, repeat=3, warmup_time=300_000, progress=lambda *what: told.append(what))
+    assert told[0][0] == "warming up"
+    assert all(0.0 <= done <= 1.0 for _, done in told)
+    assert [done for what, done in told if what == "warming up"] == sorted(d for w, d in told if w == "warming up")
+
+    def refuse(what: str, done: float) -> None:
+        raise LookupError(what)
+
+    with pytest.raises(LookupError, match="warming up|measuring"):
+        request.profile(inputs, outputs, repeat=2**40, warmup=0, warmup_time=0, progress=refuse)
+    with pytest.raises(rt.TypeError, match="progress"):
+        request.profile(inputs, outputs, progress=3)
 
 
 def test_profiles_end_early_where_the_mean_settles(affine: rt.Model, affine_arrays: Arrays) -> None:

@@ -121,10 +121,14 @@ class TestLoad:
         model = rt.load_model(str(tmp_path / "model"))
         assert model.input_names == ["input_0", "input_1"]
 
-    @pytest.mark.parametrize("scheduler", [rt.SchedulerType.EXCLUSIVE, rt.SchedulerType.PIPELINE])
-    def test_schedulers_to_come(self, scheduler: rt.SchedulerType) -> None:
-        with pytest.raises(rt.NotImplementedError):
-            rt.load_model(path_of("affine"), scheduler_type=scheduler)
+    @pytest.mark.parametrize("scheduler", list(rt.SchedulerType))
+    def test_schedulers(self, scheduler: rt.SchedulerType) -> None:
+        model = rt.load_model(path_of("affine"), scheduler_type=scheduler)
+        inputs, output = [np.ones((32, 32), np.float32)] * 2, np.zeros((32, 32), np.float32)
+        request = model.create_request()
+        request.infer(inputs, [output])
+        assert not request.wait()
+        assert (output == 3).all()
 
     def test_devices_that_are_not_there(self) -> None:
         gpu = rt.DeviceID(rt.PlatformKind.CUDA, rt.DeviceKind.NVIDIA)

@@ -1,8 +1,10 @@
 //! What is demanded of a graph that is stored, whether it comes from memory or from a file.
 
+use std::collections::{HashMap, HashSet};
+
 use optimium_graph::ops::Body;
-use optimium_graph::{Graph, Node, Operator, Value, ValueId, ValueType};
-use optimium_tensor::{Error, QuantScheme, Result, Tensor};
+use optimium_graph::{Graph, Node, Operator, Origin, Value, ValueId, ValueType};
+use optimium_tensor::{Error, QuantScheme, Result, Tensor, TensorShape};
 
 /// Bodies inside of bodies beyond this are refused.
 pub(crate) const MAX_BODY_NESTING: usize = 64;
@@ -37,9 +39,33 @@ pub(crate) fn bodies_mut(operator: &mut Operator) -> Vec<&mut Body> {
 pub(crate) fn graph(graph: &Graph) -> Result<()> {
     ids(graph)?;
     order(graph)?;
+    origins(graph)?;
     graph.values().iter().try_for_each(|item| {
         value(item).map_err(|error| error.context(format_args!("the value {:?}", item.name)))
     })
+}
+
+/// Tensors that are said to be somewhere are there, with as many axes.
+fn origins(graph: &Graph) -> Result<()> {
+    if graph.origins.is_empty() {
+        return Ok(());
+    }
+    let values: HashMap<&str, &Value> =
+        graph.values().iter().map(|value| (value.name.as_str(), value)).collect();
+    for (name, origin) in &graph.origins {
+        let Origin::Held { value, permutation } = origin else { continue };
+        let rank = values.get(value.as_str()).and_then(|value| value.shape()).map(TensorShape::rank);
+        let axes: HashSet<usize> = permutation.iter().copied().collect();
+        let fits = rank.is_some_and(|rank| {
+            permutation.is_empty() || (permutation.len() == rank && axes == (0..rank).collect())
+        });
+        if !fits {
+            return Err(Error::model(format!(
+                "the tensor {name:?} is not in {value:?} with its axes at {permutation:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn ids(graph: &Graph) -> Result<()> {

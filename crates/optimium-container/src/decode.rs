@@ -121,6 +121,7 @@ impl Decoder<'_> {
         if depth > check::MAX_BODY_NESTING {
             return Err(Error::container(format!("bodies are nested {depth} times")));
         }
+        graph.origins = record.origins.into_owned();
         check::graph(&graph)?;
         Ok((graph, depth))
     }

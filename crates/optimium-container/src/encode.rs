@@ -39,6 +39,7 @@ pub(crate) fn encode(graph: &Graph) -> Result<(GraphFile<'_>, Layout)> {
             nodes,
             inputs: graph.inputs.iter().map(|id| id.index()).collect(),
             outputs: graph.outputs.iter().map(|id| id.index()).collect(),
+            origins: Cow::Borrowed(&graph.origins),
         });
     }
     let schemes = encoder.schemes.iter().map(|scheme| SchemeRecord::of(scheme)).collect();

@@ -19,7 +19,7 @@ pub(crate) const NAME: &str = "manifest.json";
 /// What every manifest's `format` says.
 pub(crate) const FORMAT: &str = "optimium-model";
 /// The version that is written, and the newest that is read.
-pub(crate) const VERSION: Version = Version { major: 1, minor: 2 };
+pub(crate) const VERSION: Version = Version { major: 1, minor: 3 };
 /// The oldest version whose readers read what is written.
 pub(crate) const MIN_READER: Version = Version { major: 1, minor: 0 };
 /// Larger manifests are refused.
@@ -268,7 +268,7 @@ mod tests {
             (r#""major":1=>"major":0"#, "expected a version"),
             (r#""major":1=>"major":-1"#, "damaged"),
             (r#""major":1=>"major":1e999"#, "damaged"),
-            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":3}"#, "newer version"),
+            (r#""name":"m"=>"name":"m","min_reader":{"major":1,"minor":4}"#, "newer version"),
             (r#""name":"m"=>"name":"m","features":["lazy"]"#, "newer version"),
             (r#""name":"m"=>"name":"m","name":"n""#, "duplicate field"),
             (r#""name":"m"=>"name":"\ud800""#, "damaged"),

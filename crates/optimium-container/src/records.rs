@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use optimium_graph::{Operator, ValueType};
+use optimium_graph::{Operator, Origins, ValueType};
 use optimium_tensor::{ElementType, Error, QuantParam, QuantScheme, Result, TensorShape};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,9 @@ pub(crate) struct GraphRecord<'a> {
     pub(crate) inputs: Vec<usize>,
     /// What the caller gets.
     pub(crate) outputs: Vec<usize>,
+    /// What became of the tensors of the model that was converted: for people who ask for one, and of no consequence otherwise.
+    #[serde(default, skip_serializing_if = "Origins::is_empty")]
+    pub(crate) origins: Cow<'a, Origins>,
 }
 
 /// One value.

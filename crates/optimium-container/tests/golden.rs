@@ -9,6 +9,7 @@ use common::{golden, same, same_node};
 use optimium_container::{
     PackedBlocks, Tuned, TunedMachine, open, open_packed, save_packed, save_tuned, verify,
 };
+use optimium_graph::{Graph, Origin};
 use optimium_tensor::{ElementType, Tensor};
 
 fn folder(version: &str) -> PathBuf {
@@ -62,6 +63,31 @@ fn the_choices_of_version_1_2_open() {
 }
 
 #[test]
+fn the_origins_of_version_1_3_open() {
+    verify(&folder("v1.3")).unwrap();
+    let opened = open(&folder("v1.3"), None).unwrap();
+    same(&opened, &golden()).unwrap();
+    assert_eq!(opened.origins, with_origins().origins);
+}
+
+/// The golden graph, with what became of tensors of the model that it was made of.
+fn with_origins() -> Graph {
+    let held = |value: &str, permutation: &[usize]| Origin::Held {
+        value: value.into(),
+        permutation: permutation.to_vec(),
+    };
+    let mut graph = golden();
+    graph.origins = [
+        ("image", held("image", &[0, 3, 1, 2])),
+        ("also product", held("product", &[])),
+        ("before", Origin::Fused { into: "image".into() }),
+    ]
+    .map(|(name, origin)| (name.to_owned(), origin))
+    .into();
+    graph
+}
+
+#[test]
 #[ignore = "writes the golden folders of a new version, once"]
 fn write_the_folders() {
     let bytes: Vec<u8> = (0..200).collect();
@@ -70,6 +96,7 @@ fn write_the_folders() {
         ("v1", golden(), vec![]),
         ("v1-operators", operators(), vec![]),
         ("v1.1", golden(), vec![packed.clone()]),
+        ("v1.3", with_origins(), vec![]),
     ];
     for (version, graph, packed) in folders {
         // A golden folder is never written anew.

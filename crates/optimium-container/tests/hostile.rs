@@ -21,6 +21,11 @@ fn saved() -> (Temporary, PathBuf) {
     (temporary, folder)
 }
 
+/// Says that a tensor of the model is in `value`.
+fn origins(graph: &mut Value, value: &str, permutation: &[usize]) {
+    graph["graphs"][0]["origins"] = json!({"t": {"held": {"value": value, "permutation": permutation}}});
+}
+
 /// An error of kind `Container` whose message holds `expected`.
 fn refused(folder: &Path, expected: &str) -> Result<(), String> {
     match open(folder, None) {
@@ -224,6 +229,9 @@ fn forged_schemes_and_nodes_are_refused() {
             }),
         ),
         ("scheme without parameters", "no scheme", Box::new(|g| g["schemes"][0] = json!({"scales": []}))),
+        ("tensor that is nowhere", "is not in", Box::new(|g| origins(g, "nothing", &[]))),
+        ("too few axes", "is not in", Box::new(|g| origins(g, "image", &[0, 1]))),
+        ("axes that are no permutation", "is not in", Box::new(|g| origins(g, "image", &[0, 1, 2, 2]))),
         ("scheme of other channels", "channels", Box::new(|g| g["schemes"][0]["axis"] = json!(0))),
         ("axis beyond the rank", "rank", Box::new(|g| g["schemes"][0]["axis"] = json!(1u64 << 40))),
         (

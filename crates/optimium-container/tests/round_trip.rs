@@ -108,7 +108,7 @@ fn a_summary_says_what_the_model_takes() {
     save(&golden(), &folder).unwrap();
     assert!(is_model_folder(&folder) && !is_model_folder(&temporary.join("")));
     let (summary, graph) = (inspect(&folder).unwrap(), golden());
-    assert_eq!((summary.version, summary.name.as_str(), summary.encrypted), ((1, 2), "golden", false));
+    assert_eq!((summary.version, summary.name.as_str(), summary.encrypted), ((1, 3), "golden", false));
     for (entries, ids) in [(&summary.inputs, &graph.inputs), (&summary.outputs, &graph.outputs)] {
         let expected: Vec<_> = ids.iter().map(|&id| graph.value(id)).collect();
         assert_eq!(entries.len(), expected.len());

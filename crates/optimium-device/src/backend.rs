@@ -8,6 +8,7 @@ use optimium_graph::{Graph, Unsupported};
 use optimium_tensor::{Result, Tensor};
 
 use crate::choices::{Choices, KernelChoice};
+use crate::details::RunDetails;
 use crate::packed::{PackedBlock, PackedWeights};
 use crate::precision::Precision;
 
@@ -131,6 +132,12 @@ pub trait ExecutionState: Send {
         cancellation: &Cancellation,
         observer: &dyn Observer,
     ) -> Result<()>;
+
+    /// What the last run consisted of; `None` before the first one, and where the platform does not tell. It is worked out when it
+    /// is asked for: a run pays nothing for it.
+    fn details(&self) -> Option<RunDetails> {
+        None
+    }
 
     /// Names of the tensors that can be read after a run.
     fn intermediate_names(&self) -> Vec<String>;

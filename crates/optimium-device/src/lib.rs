@@ -5,6 +5,7 @@ mod backend;
 mod capability;
 mod choices;
 mod cpu;
+mod details;
 mod host;
 mod id;
 mod kind;
@@ -21,6 +22,7 @@ pub use capability::{
 };
 pub use choices::{Choices, KernelCandidate, KernelChoice};
 pub use cpu::cpu_model;
+pub use details::{MemoryBlock, MemoryDetails, OperationDetails, RunDetails};
 pub use host::{HostInfo, LOCAL_HOST, OsKind, local_info};
 pub use id::DeviceId;
 pub use kind::DeviceKind;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use optimium_tensor::{ElementType, Error, QuantScheme, Result, Tensor, TensorShape};
 
-use crate::Operator;
+use crate::{Operator, Origins};
 
 /// A value of one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +124,8 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// The values that the caller gets, in order.
     pub outputs: Vec<ValueId>,
+    /// What became of the model's tensors when the graph was simplified.
+    pub origins: Origins,
 }
 
 impl Graph {

@@ -6,15 +6,20 @@
 //! tensors symbolically, so that computed shapes become expressions. [`passes`] makes a graph simpler,
 //! in the order that [`passes::simplify`] lists.
 //!
+//! [`work`] counts what a node has to compute.
+//!
 //! The data flow: an importer builds a raw graph → [`shapes::infer`] → [`passes::simplify`] → it is
 //! stored in a folder, or compiled by a backend.
 
 mod graph;
 pub mod ops;
+mod origins;
 pub mod passes;
 pub mod shapes;
 mod unsupported;
+pub mod work;
 
 pub use graph::{Graph, Node, NodeId, Value, ValueId, ValueType};
 pub use ops::Operator;
+pub use origins::{Origin, Origins};
 pub use unsupported::Unsupported;

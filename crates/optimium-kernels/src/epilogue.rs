@@ -1,8 +1,8 @@
 //! What a matrix product or a convolution does to its result before it is stored.
 //!
 //! Kernels start their sums from the bias and apply the frequent and cheap activations to the registers of a
-//! tile ([`TileActivation`]); the others are too long to be inlined for every tile and are called. Where sums lie in
-//! memory, [`finish`] does all that remains, vector by vector.
+//! tile (`TileActivation`); the others are too long to be inlined for every tile and are called. Where sums lie in
+//! memory, `finish` does all that remains, vector by vector.
 
 use std::ops::Range;
 

@@ -3,22 +3,24 @@
 //! | stage | takes → gives | module |
 //! |---|---|---|
 //! | promote | graph → graph whose element types kernels know | `promote`, `decompose` |
-//! | lower | node → [`Layer`](layer): kernel chosen, weights packed | `lower` |
-//! | plan | layers → [`Plan`](plan): regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
-//! | bind | plan + concrete shapes → [`BoundPlan`](bind): steps with offsets, arena laid out | `bind`, `arena`, `symbols`, `work` |
+//! | lower | node → `Layer`: kernel chosen, weights packed | `lower` |
+//! | plan | layers → `Plan`: regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
+//! | bind | plan + concrete shapes → `BoundPlan`: steps with offsets, arena laid out | `bind`, `arena`, `symbols`, `work` |
+//! | tell | bound plan → work of each layer, memory plan | `details` |
 //! | run | bound plan + tensors → results | `execute`, `team`, `memory`, `state` |
 //!
 //! Lowering and planning happen once for a model, binding once for each combination of input shapes (a
 //! static model has one), running as often as requests say. A step is a closure that captured resolved
 //! sizes and offsets: nothing is looked up, allocated or computed between steps.
 //!
-//! With one thread a plan runs on the caller. With more, every worker of a [`team`] walks the same steps
+//! With one thread a plan runs on the caller. With more, every worker of a `team` walks the same steps
 //! and does its part of each, with a barrier where a step depends on what another worker did.
 
 mod alias;
 mod arena;
 mod bind;
 mod decompose;
+mod details;
 mod execute;
 mod layer;
 mod lower;

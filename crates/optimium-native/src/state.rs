@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use optimium_device::{Cancellation, ExecutionState, Observer};
+use optimium_device::{Cancellation, ExecutionState, Observer, RunDetails};
 use optimium_graph::ValueId;
 use optimium_tensor::{Buffer, Error, ErrorKind, Result, Tensor};
 
 use crate::bind::BoundPlan;
+use crate::details;
 use crate::execute::{Unwatched, Watch, execute};
 use crate::memory::{Base, Memory};
 use crate::plan::{Place, Plan};
@@ -124,6 +125,11 @@ impl ExecutionState for State {
         observer: &dyn Observer,
     ) -> Result<()> {
         self.run_watched(inputs, outputs, cancellation, observer)
+    }
+
+    fn details(&self) -> Option<RunDetails> {
+        let (_, bound) = self.bound.as_ref().filter(|_| self.has_run)?;
+        Some(details::of(&self.plan, bound))
     }
 
     fn intermediate_names(&self) -> Vec<String> {

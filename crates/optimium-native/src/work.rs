@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use optimium_graph::Operator;
 use optimium_graph::ops::Recurrent;
+use optimium_graph::work::{self, OperandDims};
 
 use crate::layer::Bound;
 
@@ -35,13 +36,26 @@ fn nanoseconds(operator: &Operator, inputs: &[Option<Arc<Bound>>], outputs: &[Op
         operands.iter().flatten().map(|bound| bound.len()).max().unwrap_or(0)
     };
     let elements = largest(inputs).max(largest(outputs));
-    let compute = match depth(operator, inputs) {
-        Some(depth) => largest(outputs).saturating_mul(depth) / MULTIPLY_ADDS,
-        None if is_heavy(operator) => return usize::MAX,
-        None => elements / ELEMENTS,
+    let compute = match operator {
+        Operator::Conv(_) | Operator::MatMul(_) | Operator::CompressedMatMul(_) => {
+            multiply_adds(operator, inputs, outputs) / MULTIPLY_ADDS
+        }
+        _ if is_heavy(operator) => return usize::MAX,
+        _ => elements / ELEMENTS,
     };
     let bytes: usize = all().map(|bound| bound.operand.bytes).fold(0, usize::saturating_add);
     compute.max(bytes / BYTES)
+}
+
+fn multiply_adds(
+    operator: &Operator,
+    inputs: &[Option<Arc<Bound>>],
+    outputs: &[Option<Arc<Bound>>],
+) -> usize {
+    let input = |index: usize| Some(inputs.get(index)?.as_ref()?.dims.as_slice());
+    let output = |index: usize| Some(outputs.get(index)?.as_ref()?.dims.as_slice());
+    let count = work::multiply_adds(operator, OperandDims { input: &input, output: &output });
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Whether the work cannot be told from the operands' sizes.
@@ -67,16 +81,6 @@ fn between_steps(op: &Recurrent, inputs: &[Option<Arc<Bound>>]) -> usize {
     let batch = if op.batch_first { first } else { second };
     let weights = (size + op.hidden_size).saturating_mul(directions).saturating_mul(columns);
     weights.saturating_mul(batch) / MULTIPLY_ADDS
-}
-
-/// Multiply-adds for each element of the result.
-fn depth(operator: &Operator, inputs: &[Option<Arc<Bound>>]) -> Option<usize> {
-    let dims = |index: usize| Some(inputs.get(index)?.as_ref()?.dims.as_slice());
-    match operator {
-        Operator::Conv(_) => Some(dims(1)?.get(1..)?.iter().product()),
-        Operator::MatMul(_) | Operator::CompressedMatMul(_) => dims(0)?.last().copied(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

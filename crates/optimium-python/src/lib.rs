@@ -7,6 +7,7 @@
 
 mod arguments;
 mod arrays;
+mod details;
 mod devices;
 mod dlpack;
 mod enums;
@@ -49,8 +50,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(devices::device_capability, module)?)?;
     module.add_function(wrap_pyfunction!(devices::parse_device, module)?)?;
     module.add_function(wrap_pyfunction!(machine::probe_machine, module)?)?;
+    module.add_function(wrap_pyfunction!(machine::processor, module)?)?;
     module.add_function(wrap_pyfunction!(settings::initialize, module)?)?;
     module.add_function(wrap_pyfunction!(settings::finalize, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::finalize_at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_initialized, module)?)?;
     module.add_function(wrap_pyfunction!(settings::before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(settings::after_fork_in_parent, module)?)?;

@@ -22,13 +22,20 @@ use crate::python::detached;
 /// On processors without such products both are the same.
 ///
 /// With tuned, a folder that was tuned on such a CPU for as many threads and that precision takes the kernels that were chosen.
+///
+/// keep_tensors names tensors of the model that are to stay readable where layers would otherwise be fused over them; for a folder
+/// that is said when it is converted.
+///
+/// The PIPELINE scheduler divides the threads (and cores) into stages, one for each thread unless stages says how many. With
+/// EXCLUSIVE and PIPELINE, queue_capacity inferences (1024 unless it says how many) may wait for their turn; infer() raises
+/// OutOfResourceError when there would be more.
 #[pyfunction]
 #[pyo3(signature = (path, *, devices=None, strict=None, memory_optimization=None, disable_denormals=None,
     intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision=None,
-    tuned=None),
+    tuned=None, stages=None, queue_capacity=None, keep_tensors=None),
     text_signature = "(path, *, devices=None, strict=False, memory_optimization=True, disable_denormals=True, \
     intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision='f32', \
-    tuned=True)")]
+    tuned=True, stages=None, queue_capacity=None, keep_tensors=None)")]
 pub(crate) fn load_model(
     path: &Bound<'_, PyAny>,
     devices: Option<&Bound<'_, PyAny>>,
@@ -42,6 +49,9 @@ pub(crate) fn load_model(
     scheduler_type: Option<&Bound<'_, PyAny>>,
     precision: Option<&Bound<'_, PyAny>>,
     tuned: Option<&Bound<'_, PyAny>>,
+    stages: Option<&Bound<'_, PyAny>>,
+    queue_capacity: Option<&Bound<'_, PyAny>>,
+    keep_tensors: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyModel> {
     let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     let switch = |name, object, default| optional(name, object).map(|on| on.unwrap_or(default));
@@ -60,6 +70,9 @@ pub(crate) fn load_model(
             None => SchedulerType::Simple,
         },
         precision: precision_from_python(py, precision)?,
+        stages: count_from_python(py, "stages", stages)?,
+        queue_capacity: count_from_python(py, "queue_capacity", queue_capacity)?,
+        keep_tensors: optional("keep_tensors", keep_tensors)?.unwrap_or_default(),
         tuned: switch("tuned", tuned, true)?,
     };
     detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
@@ -79,7 +92,15 @@ pub(crate) fn threads_from_python(
     py: Python<'_>,
     threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Option<usize>> {
-    optional("threads", threads)?.map(|number| not_negative(py, "threads", number)).transpose()
+    count_from_python(py, "threads", threads)
+}
+
+fn count_from_python(
+    py: Python<'_>,
+    name: &str,
+    count: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<usize>> {
+    optional(name, count)?.map(|number| not_negative(py, name, number)).transpose()
 }
 
 /// The numbers of the cores, where they are given.
@@ -111,15 +132,18 @@ fn not_negative(py: Python<'_>, name: &str, number: i64) -> PyResult<usize> {
 /// weights is "bf16", "int8" or "int4": large constant matrices are then stored with 16, 8 or 4 bits an element, integers with a
 /// scale for every 64 or 32 of them. Activations, products and sums stay f32. Weights that the model has in few bits already are left
 /// as they are.
+///
+/// keep_tensors names tensors of the model that are to stay readable where layers would otherwise be fused over them.
 #[pyfunction]
-#[pyo3(signature = (source, destination, *, pack=None, weights=None, progress=None),
-    text_signature = "(source, destination, *, pack=True, weights=None, progress=None)")]
+#[pyo3(signature = (source, destination, *, pack=None, weights=None, progress=None, keep_tensors=None),
+    text_signature = "(source, destination, *, pack=True, weights=None, progress=None, keep_tensors=None)")]
 pub(crate) fn convert(
     source: &Bound<'_, PyAny>,
     destination: &Bound<'_, PyAny>,
     pack: Option<&Bound<'_, PyAny>>,
     weights: Option<&Bound<'_, PyAny>>,
     progress: Option<Bound<'_, PyAny>>,
+    keep_tensors: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyConversion> {
     let py = source.py();
     let source: PathBuf = argument("source", source)?;
@@ -127,6 +151,7 @@ pub(crate) fn convert(
     let options = ConvertOptions {
         pack: optional("pack", pack)?.unwrap_or(true),
         weights: weights_from_python(py, weights)?,
+        keep_tensors: optional("keep_tensors", keep_tensors)?.unwrap_or_default(),
     };
     let progress = callable("progress", progress)?;
     let mut raised = None;

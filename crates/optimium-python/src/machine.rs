@@ -1,7 +1,7 @@
 //! What this machine reaches, for programs that compare times with what is possible.
 
 use optimium_kernels::machine::Rates;
-use optimium_runtime::device::CacheSizes;
+use optimium_runtime::device::{CacheSizes, cpu_model};
 use optimium_simd::Level;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -20,4 +20,10 @@ pub(crate) fn probe_machine(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     result.set_item("l3", rates.third_cache)?;
     result.set_item("memory", rates.memory)?;
     Ok(result)
+}
+
+/// What this processor is, and the best of its instruction sets that kernels use.
+#[pyfunction]
+pub(crate) fn processor() -> (&'static str, &'static str) {
+    (cpu_model(), Level::best().name())
 }

@@ -1,15 +1,18 @@
 //! Profiles of requests.
 
+use std::ffi::CString;
 use std::time::Duration;
 
 use optimium_runtime::profile::{Durations, Event, EventKind, ProfileOptions};
+use optimium_runtime::{InferRequest, Tensors};
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arguments::optional;
 use crate::devices::device_to_python;
 use crate::enums::{PythonEnum, to_python};
-use crate::python::types;
+use crate::python::{detached, types};
 
 impl PythonEnum for EventKind {
     const CLASS: &'static str = "ProfileEventKind";
@@ -30,13 +33,13 @@ impl PyProfileEvent {
         to_python(py, self.0.kind)
     }
 
-    /// Microseconds since the profile began.
+    /// Microseconds on a clock that all profiles of the process share.
     #[getter]
     fn timestamp(&self) -> u128 {
         self.0.time.as_micros()
     }
 
-    /// Nanoseconds since the profile began.
+    /// Nanoseconds on the same clock.
     #[getter]
     fn timestamp_ns(&self) -> u128 {
         self.0.time.as_nanos()
@@ -99,6 +102,32 @@ pub(crate) fn profile_options(
         check_period: count("check_period", check_period, usual.check_period)?,
         event_buffer_size: count("event_buffer_size", event_buffer_size, usual.event_buffer_size)?,
     })
+}
+
+/// Profiles a request, tells `progress` how far it is, and warns where events were lost.
+pub(crate) fn profile(
+    py: Python<'_>,
+    request: &InferRequest,
+    (inputs, outputs): (Tensors<'_>, Tensors<'_>),
+    options: ProfileOptions,
+    progress: Option<&Py<PyAny>>,
+) -> PyResult<()> {
+    let mut raised = None;
+    let mut is_interrupted = || {
+        let told = Python::attach(|py| {
+            py.check_signals()?;
+            let (Some(progress), Some(state)) = (progress, request.profile_progress()) else { return Ok(()) };
+            let what = if state.is_warm { "measuring" } else { "warming up" };
+            progress.call1(py, (what, state.done)).map(drop)
+        });
+        raised = told.err();
+        raised.is_some()
+    };
+    let result = detached(py, || request.profile(inputs, outputs, options, &mut is_interrupted));
+    raised.map_or(result, Err)?;
+    let Some(message) = request.lost_events() else { return Ok(()) };
+    let message = CString::new(message.replace('\0', " "))?;
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1)
 }
 
 /// A `ProfileDurations`.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use optimium_runtime::{Callback, InferRequest, InferStatus, Tensors};
+use optimium_runtime::{Callback, Completion, InferRequest, InferStatus, Tensors};
 use optimium_tensor::{Error, Tensor};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -11,10 +11,11 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::arguments::{argument, callable, optional};
 use crate::arrays::tensor_over;
+use crate::details::details_to_python;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
-use crate::profile::{PyProfileEvent, durations_to_python, profile_options};
-use crate::python::{arrays, attached, detached};
+use crate::profile::{PyProfileEvent, durations_to_python, profile, profile_options};
+use crate::python::{arrays, asynchronous, attached, detached};
 use crate::tensor::PyTensor;
 
 /// Room for one inference at a time.
@@ -114,6 +115,39 @@ impl PyInferRequest {
         attached(py, || self.request.infer(inputs, outputs))
     }
 
+    /// As infer(), and calls `then` on the thread that ran the inference, when everything about it has ended.
+    fn _infer_then(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyAny>,
+        outputs: &Bound<'_, PyAny>,
+        then: Py<PyAny>,
+    ) -> PyResult<()> {
+        let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
+        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
+        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        let then: Completion = Box::new(move || {
+            // Without an interpreter there is nobody left to be told.
+            Python::try_attach(|py| {
+                if let Err(failure) = then.call0(py) {
+                    failure.write_unraisable(py, Some(then.bind(py)));
+                }
+                drop(then);
+            });
+        });
+        attached(py, || self.request.infer_then(inputs, outputs, then))
+    }
+
+    /// Runs an inference while the event loop does other things: to be awaited. Raises its error. Where the awaiting task is
+    /// cancelled, so is the inference, and the task ends when the inference has.
+    fn infer_async<'py>(
+        slf: &Bound<'py, Self>,
+        inputs: &Bound<'py, PyAny>,
+        outputs: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        asynchronous(slf.py())?.getattr("infer_async")?.call1((slf, inputs, outputs))
+    }
+
     /// Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever. Returns True
     /// where it has not ended, and raises the error of one that failed, once.
     #[pyo3(signature = (timeout=None), text_signature = "($self, timeout=0)")]
@@ -137,7 +171,7 @@ impl PyInferRequest {
     }
 
     /// Repeats one inference, records what happens when, and returns when it has ended. Times are in microseconds.
-    #[pyo3(signature = (inputs, outputs, repeat=None, warmup=None, warmup_time=None, stop_threshold=None, check_period=None, event_buffer_size=None), text_signature = "($self, inputs, outputs, repeat=100, warmup=10, warmup_time=1000000, stop_threshold=0, check_period=0, event_buffer_size=0)")]
+    #[pyo3(signature = (inputs, outputs, repeat=None, warmup=None, warmup_time=None, stop_threshold=None, check_period=None, event_buffer_size=None, *, progress=None), text_signature = "($self, inputs, outputs, repeat=100, warmup=10, warmup_time=1000000, stop_threshold=0, check_period=0, event_buffer_size=0, *, progress=None)")]
     fn profile(
         &self,
         py: Python<'_>,
@@ -149,19 +183,15 @@ impl PyInferRequest {
         stop_threshold: Option<&Bound<'_, PyAny>>,
         check_period: Option<&Bound<'_, PyAny>>,
         event_buffer_size: Option<&Bound<'_, PyAny>>,
+        progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let options =
             profile_options([repeat, warmup, warmup_time, stop_threshold, check_period, event_buffer_size])?;
+        let progress = callable("progress", progress)?;
         let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
         let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
         let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
-        let mut raised = None;
-        let mut is_interrupted = || {
-            raised = Python::attach(|py| py.check_signals()).err();
-            raised.is_some()
-        };
-        let result = detached(py, || self.request.profile(inputs, outputs, options, &mut is_interrupted));
-        raised.map_or(result, Err)
+        profile(py, &self.request, (inputs, outputs), options, progress.as_ref())
     }
 
     /// What happened in the last profile, by time.
@@ -176,6 +206,12 @@ impl PyInferRequest {
         durations_to_python(py, &durations)
     }
 
+    /// What the last inference consisted of: the work of each operation, and the plan of its memory.
+    fn get_run_details<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let details = detached(py, || self.request.run_details())?;
+        details_to_python(py, &details)
+    }
+
     /// Its state.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -183,7 +219,7 @@ impl PyInferRequest {
     }
 
     /// Sets what is called when an inference ends, with the final state and the exception of a fault (else
-    /// None), on the thread that ran it and before wait() returns. It may use the request. None removes it.
+    /// None), on a thread of the runtime or the one in wait(), before wait() returns. It may use the request. None removes it.
     fn set_callback(&self, callback: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let callback = callable("callback", callback)?;
         let is_set = callback.is_some();

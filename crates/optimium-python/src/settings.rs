@@ -1,6 +1,7 @@
 //! Life cycle, logging and version.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use optimium_runtime::environment::Environment;
 use optimium_runtime::{fork, logging};
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::arguments::argument;
 use crate::enums::from_python;
-use crate::python::{detached, types};
+use crate::python::{detached, forget_visitors, types, wait_for_visitors};
 
 /// Starts the runtime. Does nothing where it runs already.
 #[pyfunction]
@@ -23,6 +24,17 @@ pub(crate) fn finalize(py: Python<'_>) -> PyResult<()> {
         optimium_runtime::finalize();
         Ok(())
     })
+}
+
+/// Shuts the runtime down before the interpreter ends, and waits for threads that are in it: the interpreter would end them
+/// as they come back, in the midst of functions that cannot be left so.
+#[pyfunction]
+pub(crate) fn finalize_at_exit(py: Python<'_>) -> PyResult<()> {
+    // Long against an inference's steps, between which it notices; short for somebody who waits for a program to end.
+    const LIMIT: Duration = Duration::from_secs(5);
+    finalize(py)?;
+    wait_for_visitors(py, LIMIT);
+    Ok(())
 }
 
 /// Whether the runtime is initialized and not finalized.
@@ -48,6 +60,7 @@ pub(crate) fn after_fork_in_parent() {
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     fork::after_in_child();
+    forget_visitors();
 }
 
 /// Whether the environment asks that importing the package does not initialize the runtime.

@@ -67,7 +67,7 @@ pub fn after_in_child() {
 }
 
 /// Number of forks between the first process and this one.
-pub(crate) fn generation() -> u64 {
+pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 

@@ -1,12 +1,14 @@
 //! What a model tells about its tensors and operations.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use optimium_device::{DeviceId, OperationInfo};
 use optimium_graph::{Graph, Value, ValueId};
 use optimium_tensor::{ElementType, Error, QuantScheme, Result, TensorShape};
+
+use crate::names::{self, Held};
 
 /// Alignment of the memory that the runtime gives its tensors, in bytes.
 const ALIGNMENT: usize = 64;
@@ -93,7 +95,33 @@ pub(crate) fn tensors(graph: &Graph, operations: &[OpInfo]) -> Vec<TensorInfo> {
             || interface.contains(&ValueId::from_index(index))
     };
     let values = graph.values().iter().enumerate();
-    values.filter_map(|(index, value)| tensor(value, !has_memory(index, value))).collect()
+    let shown = |(index, value): (usize, &Value)| {
+        Some(as_in_model(names::own(graph, &value.name), tensor(value, !has_memory(index, value))?))
+    };
+    values.filter_map(shown).collect()
+}
+
+/// The tensors of the model that values of other names hold.
+pub(crate) fn aliases(graph: &Graph) -> HashMap<String, TensorInfo> {
+    let named = names::aliases(graph).filter_map(|(name, held, id)| {
+        let info = as_in_model(held, tensor(graph.value(id), false)?);
+        Some((name.to_owned(), TensorInfo { name: name.to_owned(), ..info }))
+    });
+    named.collect()
+}
+
+/// In the layout that the model has.
+fn as_in_model(held: Held<'_>, info: TensorInfo) -> TensorInfo {
+    let scheme = info.scheme.map(|scheme| match scheme.axis() {
+        Some(axis) => Arc::new((*scheme).clone().with_axis(held.axis(axis))),
+        None => scheme,
+    });
+    TensorInfo { shape: held.shape(&info.shape), scheme, ..info }
+}
+
+/// The index of a value among the [`tensors`] of its graph.
+pub(crate) fn index(graph: &Graph, id: ValueId) -> usize {
+    graph.values()[..id.index()].iter().filter(|value| tensor(value, false).is_some()).count()
 }
 
 /// What there is to say about `value`; nothing where it is not a tensor of known rank.

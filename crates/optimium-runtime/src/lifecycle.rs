@@ -1,30 +1,59 @@
 //! The time between [`initialize`] and [`finalize`], outside which nothing can be loaded or run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use optimium_device::HostInfo;
 use optimium_tensor::{Error, ErrorKind, Result};
 
 use crate::environment::Environment;
 use crate::logging::{self, LogLevel};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Staged, StagedShared, Workers};
 
 /// What exists between [`initialize`] and [`finalize`].
 pub(crate) struct Runtime {
-    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) workers: Arc<Workers>,
     pub(crate) environment: Environment,
+    /// The models that have threads of their own; `None` once these were stopped.
+    staged: Mutex<Option<Vec<Weak<StagedShared>>>>,
 }
 
 pub(crate) static CURRENT: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
 
 impl Runtime {
     fn new(environment: Environment, workers: usize) -> Runtime {
-        Runtime { scheduler: Arc::new(Scheduler::new(workers)), environment }
+        Runtime {
+            workers: Arc::new(Workers::new(workers)),
+            environment,
+            staged: Mutex::new(Some(Vec::new())),
+        }
     }
 
     /// The same in a process where its threads do not exist.
     pub(crate) fn afresh(&self) -> Runtime {
-        Runtime::new(self.environment.clone(), self.scheduler.max_workers())
+        Runtime::new(self.environment.clone(), self.workers.max_workers())
+    }
+
+    /// Sees to it that `scheduler` is stopped with the runtime.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) where the runtime was stopped.
+    pub(crate) fn adopt(&self, scheduler: &Staged) -> Result<()> {
+        let mut staged = self.staged();
+        let models = staged.as_mut().ok_or_else(not_running)?;
+        models.retain(|model| model.strong_count() > 0);
+        models.push(Arc::downgrade(scheduler.shared()));
+        Ok(())
+    }
+
+    /// Stops all threads: those of stages first, since workers report the ends of their inferences.
+    fn stop(&self) {
+        let models = self.staged().take().unwrap_or_default();
+        models.iter().filter_map(Weak::upgrade).for_each(|model| model.stop());
+        self.workers.stop();
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Option<Vec<Weak<StagedShared>>>> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,7 +79,7 @@ pub fn initialize() -> Result<()> {
 pub fn finalize() {
     let ended = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(runtime) = ended {
-        runtime.scheduler.stop();
+        runtime.stop();
         tracing::info!("finalized");
     }
 }

@@ -14,6 +14,7 @@ use optimium_tensor::{Error, Result};
 use crate::intermediates;
 use crate::lifecycle;
 use crate::model::Model;
+use crate::names;
 use crate::options::LoadOptions;
 use crate::platforms;
 use crate::tune;
@@ -37,7 +38,7 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
         intermediates::prepare(folder)?;
     }
     if !path.is_dir() {
-        let graph = import(path, options.passphrase.as_deref())?;
+        let graph = import(path, options)?;
         return Model::compile(graph, device, &*backend, options)
             .map_err(|error| error.context(path.display()));
     }
@@ -45,15 +46,26 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
     let mut opened = optimium_container::open_packed(path, options.passphrase.as_deref(), target.as_deref())?;
     let packed = opened.packed.take().map(|stored| PackedWeights::new(stored.buffer, stored.places));
     let choices = match &target {
-        Some(target) if options.tuned => tune::stored_choices(&opened.tuned, target, &compile_options),
+        Some(target) if options.tuned => {
+            let threads = options.threads_of_stage(&compile_options);
+            tune::stored_choices(
+                &opened.tuned,
+                target,
+                &CompileOptions { threads, ..compile_options.clone() },
+            )
+        }
         _ => Choices::default(),
     };
     let mut graph = std::mem::take(&mut opened.graph);
+    for name in &options.keep_tensors {
+        names::find(&graph, name).map_err(|error| error.context(path.display()))?;
+    }
     // The folder says what the shapes are; nothing relies on it unless the operators say so too.
     let compiled = shapes::infer(&mut graph)
         .and_then(|()| Model::compile_stored(graph, device, &*backend, options, packed, choices))
         .map_err(|error| error.context(path.display()))?;
-    if compiled.0.executable.packed().iter().all(|block| block.kept) {
+    let executables = compiled.0.scheduler.executables();
+    if executables.iter().all(|executable| executable.packed().iter().all(|block| block.kept)) {
         opened.prefetch_packed();
     }
     // What was packed is not read in its first order again.
@@ -62,18 +74,20 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
 }
 
 /// How a model is converted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvertOptions {
     /// Whether the weights are stored a second time, packed for the instruction set of this machine: models then load without
     /// reading or copying them.
     pub pack: bool,
     /// What large constant matrices are compressed to; otherwise they stay as the model has them.
     pub weights: Option<WeightEncoding>,
+    /// Tensors of the model, by name, that are to be left as they are, so that they can be read: nothing is fused over them.
+    pub keep_tensors: Vec<String>,
 }
 
 impl Default for ConvertOptions {
     fn default() -> Self {
-        ConvertOptions { pack: true, weights: None }
+        ConvertOptions { pack: true, weights: None, keep_tensors: Vec::new() }
     }
 }
 
@@ -94,7 +108,7 @@ pub fn convert(
     progress("reading", 0.0)?;
     let mut graph = read(source)?;
     progress("simplifying", 0.4)?;
-    prepare(&mut graph).map_err(|error| error.context(source.display()))?;
+    prepare(&mut graph, &options.keep_tensors).map_err(|error| error.context(source.display()))?;
     let mut compression = Compression::default();
     if let Some(encoding) = options.weights {
         progress("compressing", 0.5)?;
@@ -139,12 +153,12 @@ fn pack(graph: &Arc<Graph>, options: &CompileOptions) -> Option<(String, Arc<dyn
 }
 
 /// The model in a file, ready to be compiled.
-fn import(path: &Path, passphrase: Option<&str>) -> Result<Graph> {
+fn import(path: &Path, options: &LoadOptions) -> Result<Graph> {
     let mut graph = read(path)?;
-    if passphrase.is_some() {
+    if options.passphrase.is_some() {
         tracing::warn!("{} is not encrypted: its passphrase is ignored", path.display());
     }
-    prepare(&mut graph).map_err(|error| error.context(path.display()))?;
+    prepare(&mut graph, &options.keep_tensors).map_err(|error| error.context(path.display()))?;
     Ok(graph)
 }
 
@@ -163,7 +177,7 @@ fn read(path: &Path) -> Result<Graph> {
     }
 }
 
-fn prepare(graph: &mut Graph) -> Result<()> {
+fn prepare(graph: &mut Graph, kept: &[String]) -> Result<()> {
     shapes::infer(graph)?;
-    passes::simplify(graph, &Native::new())
+    passes::simplify_keeping(graph, kept, &Native::new())
 }

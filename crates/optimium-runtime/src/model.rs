@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use optimium_device::{Backend, Choices, DeviceId, Executable, PackedWeights};
+use optimium_device::{Backend, Choices, CompileOptions, DeviceId, PackedWeights};
 use optimium_graph::{Graph, shapes};
 use optimium_tensor::{Error, Expr, Result, SymbolValues, Tensor, TensorShape};
 
 use crate::info::{self, OpInfo, TensorInfo};
-use crate::lifecycle;
-use crate::options::LoadOptions;
+use crate::lifecycle::{self, Runtime};
+use crate::names;
+use crate::options::{LoadOptions, SchedulerType};
 use crate::request::InferRequest;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, Simple, Staged};
+use crate::staging;
 
 /// A loaded model. Cloning shares it.
 #[derive(Clone)]
@@ -20,8 +22,7 @@ pub struct Model(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) graph: Arc<Graph>,
-    pub(crate) executable: Arc<dyn Executable>,
-    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) scheduler: Scheduler,
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) outputs: Vec<TensorInfo>,
     pub(crate) save_path: Option<PathBuf>,
@@ -31,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) is_pinned: bool,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
+    /// Tensors of the model that are not in the list, because another one holds the same.
+    aliases: HashMap<String, TensorInfo>,
     operations: Vec<OpInfo>,
 }
 
@@ -75,9 +78,9 @@ impl Model {
         compile_options.packed = packed;
         compile_options.choices = choices;
         let graph = Arc::new(graph);
-        let executable = backend.compile(&graph, &compile_options)?;
-        let operations: Vec<OpInfo> =
-            executable.operations().into_iter().map(|operation| OpInfo::on(device, operation)).collect();
+        let scheduler = scheduler(&runtime, &graph, device, backend, options, &compile_options)?;
+        let operations = scheduler.executables().into_iter().flat_map(|executable| executable.operations());
+        let operations: Vec<OpInfo> = operations.map(|operation| OpInfo::on(device, operation)).collect();
         let tensors = info::tensors(&graph, &operations);
         let by_name: HashMap<String, usize> =
             tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
@@ -97,8 +100,7 @@ impl Model {
         let (inputs, outputs) = (of(&graph.inputs)?, of(&graph.outputs)?);
         tracing::info!("loaded {:?}: {} operations on {device}", graph.name, operations.len());
         Ok(Model(Arc::new(Inner {
-            executable,
-            scheduler: runtime.scheduler.clone(),
+            scheduler,
             inputs,
             outputs,
             save_path: options.intermediate_save_path.clone(),
@@ -106,6 +108,7 @@ impl Model {
             is_pinned: options.cores.is_some(),
             tensors,
             by_name,
+            aliases: info::aliases(&graph),
             operations,
             graph,
         })))
@@ -134,7 +137,8 @@ impl Model {
     /// The tensor of that name.
     ///
     /// # Errors
-    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) where there is none.
+    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) where there is none;
+    /// [`InvalidOperation`](optimium_tensor::ErrorKind::InvalidOperation) where it was fused away.
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo> {
         self.0.tensor(name)
     }
@@ -178,8 +182,10 @@ impl Model {
 
 impl Inner {
     pub(crate) fn tensor(&self, name: &str) -> Result<&TensorInfo> {
-        self.by_name.get(name).map(|&index| &self.tensors[index]).ok_or_else(|| {
-            Error::invalid_argument(format!("the model {:?} has no tensor {name:?}", self.graph.name))
+        let listed = self.by_name.get(name).map(|&index| &self.tensors[index]);
+        listed.or_else(|| self.aliases.get(name)).ok_or_else(|| match names::find(&self.graph, name) {
+            Err(error) => error,
+            Ok(_) => Error::invalid_argument(format!("{name:?} is not a tensor of known rank")),
         })
     }
 
@@ -207,6 +213,26 @@ impl Inner {
             }
         }
     }
+}
+
+/// Compiles `graph`, and makes what runs it.
+fn scheduler(
+    runtime: &Runtime,
+    graph: &Arc<Graph>,
+    device: DeviceId,
+    backend: &dyn Backend,
+    options: &LoadOptions,
+    compile_options: &CompileOptions,
+) -> Result<Scheduler> {
+    let workers = runtime.workers.clone();
+    if options.scheduler_type == SchedulerType::Simple {
+        let executable = backend.compile(graph, compile_options)?;
+        return Ok(Scheduler::Simple(Simple::new(workers, executable)));
+    }
+    let model = staging::compile(graph, device, backend, options, compile_options)?;
+    let staged = Staged::new(model, options.queue_capacity(), workers);
+    runtime.adopt(&staged)?;
+    Ok(Scheduler::Staged(staged))
 }
 
 /// Checks the number of tensors.

@@ -10,6 +10,9 @@ const MAX_THREADS: usize = 1024;
 /// Threads of a model where nobody says how many, on machines that have as many cores.
 const DEFAULT_THREADS: usize = 4;
 
+/// Inferences that may wait for a model's stages where nobody says how many.
+const DEFAULT_QUEUE_CAPACITY: usize = 1024;
+
 /// How requests of a model share the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SchedulerType {
@@ -18,7 +21,7 @@ pub enum SchedulerType {
     Simple,
     /// Requests queue for shared resources, first come, first served.
     Exclusive,
-    /// Requests follow each other through the stages of a model that uses several devices.
+    /// Requests follow each other through the stages of a model, each of which has a device or cores of its own.
     Pipeline,
 }
 
@@ -47,6 +50,14 @@ pub struct LoadOptions {
     pub scheduler_type: SchedulerType,
     /// How exact matrix products and convolutions are to be.
     pub precision: Precision,
+    /// For [`SchedulerType::Pipeline`]: groups that the threads are divided into, a stage of the model for each; otherwise as many as
+    /// there are threads.
+    pub stages: Option<usize>,
+    /// For [`SchedulerType::Exclusive`] and [`SchedulerType::Pipeline`]: inferences that may wait for their turn; otherwise 1024.
+    pub queue_capacity: Option<usize>,
+    /// Tensors of the model, by name, that are to be left as they are, so that they can be read: nothing is fused over them. For model
+    /// folders this is decided when they are converted.
+    pub keep_tensors: Vec<String>,
     /// Whether the kernels are used that [tuning](crate::tune_model) chose on such a machine.
     pub tuned: bool,
 }
@@ -64,6 +75,9 @@ impl Default for LoadOptions {
             cores: None,
             scheduler_type: SchedulerType::Simple,
             precision: Precision::F32,
+            stages: None,
+            queue_capacity: None,
+            keep_tensors: Vec::new(),
             tuned: true,
         }
     }
@@ -78,17 +92,11 @@ impl LoadOptions {
     /// What a backend is to do, after a check of everything.
     ///
     /// # Errors
-    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for threads or cores that cannot be;
-    /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for schedulers other than
-    /// [`SchedulerType::Simple`].
+    /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for threads, cores or stages that cannot be, and for options that
+    /// the scheduler does not have.
     pub fn compile_options(&self, instruction_set: Option<String>) -> Result<CompileOptions> {
-        if self.scheduler_type != SchedulerType::Simple {
-            return Err(Error::not_implemented(format!(
-                "the scheduler {:?} does not exist yet; use Simple",
-                self.scheduler_type
-            )));
-        }
         let threads = self.thread_count()?;
+        self.check_scheduler(threads)?;
         Ok(CompileOptions {
             threads,
             cores: self.checked_cores(threads)?,
@@ -99,6 +107,46 @@ impl LoadOptions {
             packed: None,
             choices: Choices::default(),
         })
+    }
+
+    /// The stages that the model is to have.
+    pub(crate) fn stage_count(&self, options: &CompileOptions) -> usize {
+        match self.scheduler_type {
+            SchedulerType::Simple | SchedulerType::Exclusive => 1,
+            SchedulerType::Pipeline => self.stages.unwrap_or(options.threads),
+        }
+    }
+
+    /// The threads that work on the same part of the model at once.
+    pub(crate) fn threads_of_stage(&self, options: &CompileOptions) -> usize {
+        (options.threads / self.stage_count(options)).max(1)
+    }
+
+    /// Inferences that may wait for their turn.
+    pub(crate) fn queue_capacity(&self) -> usize {
+        self.queue_capacity.unwrap_or(DEFAULT_QUEUE_CAPACITY)
+    }
+
+    fn check_scheduler(&self, threads: usize) -> Result<()> {
+        let refuse = |why: String| Err(Error::invalid_argument(why));
+        match (self.scheduler_type, self.stages) {
+            (SchedulerType::Pipeline, Some(0)) => return refuse("a pipeline has at least one stage".into()),
+            (SchedulerType::Pipeline, Some(stages)) if stages > threads => {
+                return refuse(format!("{stages} stages need as many threads, but there are {threads}"));
+            }
+            (SchedulerType::Pipeline, _) | (_, None) => {}
+            (other, Some(_)) => {
+                return refuse(format!("only the scheduler Pipeline has stages, not {other:?}"));
+            }
+        }
+        match (self.scheduler_type, self.queue_capacity) {
+            (SchedulerType::Simple, Some(_)) => refuse(
+                "the scheduler Simple has no queue_capacity: each of its requests has resources of its own"
+                    .into(),
+            ),
+            (_, Some(0)) => refuse("a queue_capacity of 0 would refuse every inference".into()),
+            _ => Ok(()),
+        }
     }
 
     fn thread_count(&self) -> Result<usize> {
@@ -163,6 +211,7 @@ mod tests {
     #[test]
     fn impossible_options_are_refused() {
         let default = LoadOptions::default;
+        let pipeline = || LoadOptions { scheduler_type: SchedulerType::Pipeline, ..default() };
         let cases = [
             ("no thread", LoadOptions { threads: Some(0), ..default() }, ErrorKind::InvalidArgument),
             (
@@ -186,16 +235,15 @@ mod tests {
                 LoadOptions { threads: Some(2), cores: Some(vec![0]), ..default() },
                 ErrorKind::InvalidArgument,
             ),
+            ("stages of one", LoadOptions { stages: Some(2), ..default() }, ErrorKind::InvalidArgument),
+            ("no stage", LoadOptions { stages: Some(0), ..pipeline() }, ErrorKind::InvalidArgument),
             (
-                "exclusive",
-                LoadOptions { scheduler_type: SchedulerType::Exclusive, ..default() },
-                ErrorKind::NotImplemented,
+                "fewer threads than stages",
+                LoadOptions { stages: Some(3), threads: Some(2), ..pipeline() },
+                ErrorKind::InvalidArgument,
             ),
-            (
-                "pipeline",
-                LoadOptions { scheduler_type: SchedulerType::Pipeline, ..default() },
-                ErrorKind::NotImplemented,
-            ),
+            ("no queue", LoadOptions { queue_capacity: Some(9), ..default() }, ErrorKind::InvalidArgument),
+            ("no room", LoadOptions { queue_capacity: Some(0), ..pipeline() }, ErrorKind::InvalidArgument),
         ];
         each_case(cases, |(_, options, kind)| match options.compile_options(None) {
             Err(error) if error.kind() == *kind => Ok(()),

@@ -2,11 +2,12 @@
 //!
 //! The states of a request: READY → RUNNING → READY or FAULT. `infer` checks its arguments, hands the
 //! inference to the scheduler and returns. When the inference ends, its tensors are free again, the state
-//! becomes final, the callback is called on the thread that ran the inference, and then `wait` returns. A
+//! becomes final, the callback is called (on the thread that ran the inference; where stages run it, on a worker), and then `wait` returns. A
 //! request stays in FAULT until the next `infer`, which needs the error to have been reported by `wait`
 //! first.
 
 mod checks;
+mod details;
 mod phase;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,8 +21,9 @@ use optimium_tensor::{Error, ErrorKind, Result, Tensor};
 use crate::intermediates;
 use crate::lease::Lease;
 use crate::model::{self, Model};
+use crate::names;
 use crate::profile::{Durations, Event, Measurement, ProfileOptions};
-use crate::scheduler;
+use crate::scheduler::{self, Scheduler};
 
 use checks::BoundShapes;
 use phase::Phase;
@@ -43,10 +45,15 @@ pub enum Tensors<'a> {
     Ordered(Vec<Tensor>),
 }
 
+/// What is called once, after an inference.
+pub type Completion = Box<dyn FnOnce() + Send>;
+
 /// Room for one inference at a time. Dropping it while it runs lets the inference end on its own.
 pub struct InferRequest(Arc<Inner>);
 
 struct Inner {
+    /// Which request it is.
+    number: u64,
     model: Model,
     phase: Phase,
     /// What the backend keeps between inferences; made by the first.
@@ -65,7 +72,9 @@ struct Inner {
 
 impl InferRequest {
     pub(crate) fn new(model: Model) -> InferRequest {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         InferRequest(Arc::new(Inner {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             model,
             phase: Phase::default(),
             state: Mutex::new(None),
@@ -91,9 +100,19 @@ impl InferRequest {
     /// [`Shape`](ErrorKind::Shape) for tensors that are not what the model says;
     /// [`InvalidOperation`](ErrorKind::InvalidOperation) while the request runs, after a fault that `wait`
     /// has not reported, and for tensors that another running inference uses;
-    /// [`InvalidState`](ErrorKind::InvalidState) after the runtime was finalized.
+    /// [`InvalidState`](ErrorKind::InvalidState) after the runtime was finalized;
+    /// [`OutOfResource`](ErrorKind::OutOfResource) where the queue of the model's scheduler is full.
     pub fn infer(&self, inputs: Tensors<'_>, outputs: Tensors<'_>) -> Result<()> {
-        self.begin(inputs, outputs, None)
+        self.begin(inputs, outputs, None, None)
+    }
+
+    /// As [`infer`](InferRequest::infer), and calls `then` on the thread that ran the inference, after all that `wait` waits for:
+    /// its tensors are free, its state is final, and its callback has returned. `then` is not called where this fails.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn infer_then(&self, inputs: Tensors<'_>, outputs: Tensors<'_>, then: Completion) -> Result<()> {
+        self.begin(inputs, outputs, None, Some(then))
     }
 
     /// Repeats one inference and records what happens when; returns when it has ended. The callback is called once, at
@@ -112,20 +131,17 @@ impl InferRequest {
         is_interrupted: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
         let measurement = Arc::new(Measurement::new(options)?);
-        self.begin(inputs, outputs, Some(measurement.clone()))?;
+        self.begin(inputs, outputs, Some(measurement.clone()), None)?;
         *self.0.profile.lock().unwrap_or_else(PoisonError::into_inner) = Some(measurement);
         let inner = &self.0;
-        // A callback would wait for a thread that it occupies itself.
-        if scheduler::is_worker()
-            && let Some(run) = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))
-        {
-            run.execute();
-        }
+        inner.help_as_worker();
         while !inner.phase.wait(INTERRUPTION_PERIOD)? {
+            inner.help_as_worker();
             if is_interrupted() {
                 self.cancel();
             }
         }
+        self.warn_of_lost_events();
         if !inner.model.0.keeps_intermediates {
             inner.release_last();
         }
@@ -159,6 +175,7 @@ impl InferRequest {
         inputs: Tensors<'_>,
         outputs: Tensors<'_>,
         measurement: Option<Arc<Measurement>>,
+        then: Option<Completion>,
     ) -> Result<()> {
         let inner = &self.0;
         let model = &inner.model.0;
@@ -180,8 +197,17 @@ impl InferRequest {
         };
         inner.release_last();
         let is_awaited = measurement.is_none() && inner.is_awaited.load(Ordering::Relaxed);
-        let run = Run { request: inner.clone(), inputs, outputs, lease, measurement };
-        model.scheduler.submit(run, is_awaited).map_err(|(run, error)| {
+        let run = Run {
+            request: inner.clone(),
+            inputs,
+            outputs,
+            lease: Some(lease),
+            measurement,
+            then,
+            ended: None,
+        };
+        model.scheduler.submit(run, is_awaited).map_err(|refusal| {
+            let (run, error) = *refusal;
             drop(run);
             inner.phase.abandon();
             error
@@ -216,7 +242,7 @@ impl InferRequest {
                 Ok(false) if left.is_some_and(|left| left <= INTERRUPTION_PERIOD) || is_interrupted() => {
                     return Ok(true);
                 }
-                Ok(false) => {}
+                Ok(false) => inner.help_as_worker(),
             }
             left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         };
@@ -256,16 +282,18 @@ impl InferRequest {
     }
 
     /// Sets what is called when an inference ends, with the final state and the error of a fault, on the
-    /// thread that ran it and before `wait` returns to anybody else. It may use the request: ask its state,
+    /// thread that ran it (or a worker, where the stages of a model ran it) and before `wait` returns to anybody else. It may use the request: ask its state,
     /// wait, infer again.
     pub fn set_callback(&self, callback: Option<Callback>) {
         self.0.phase.set_callback(callback);
     }
 
     /// Wishes that the running inference end. It ends between two steps, with
-    /// [`InferCanceled`](ErrorKind::InferCanceled) from `wait`. Does nothing where none runs.
+    /// [`InferCanceled`](ErrorKind::InferCanceled) from `wait`; at once where it waits for its turn at resources that requests share.
+    /// Does nothing where none runs.
     pub fn cancel(&self) {
         self.0.phase.cancel();
+        self.0.model.0.scheduler.withdraw(self.0.number);
     }
 
     /// A tensor as the last inference left it: an input, an output, a constant, or an intermediate tensor.
@@ -273,16 +301,17 @@ impl InferRequest {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that the model does not have;
     /// [`InvalidOperation`](ErrorKind::InvalidOperation) where the model does not keep intermediate tensors,
-    /// while the request runs, and before it has run.
+    /// while the request runs, before it has run, and where other requests have used the memory since, which the schedulers other
+    /// than `Simple` share.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let inner = &self.0;
         let model = &inner.model.0;
-        model.tensor(name)?;
+        let held = names::find(&model.graph, name)?;
         let refuse = |why: &str| {
             Err(Error::new(ErrorKind::InvalidOperation, format!("the tensor {name:?} cannot be read: {why}")))
         };
-        if let Some(constant) = model.constant(name) {
-            return Ok(constant.clone());
+        if let Some(constant) = model.constant(held.value) {
+            return held.tensor(constant.clone());
         }
         if !model.keeps_intermediates {
             return refuse("load the model with memory_optimization=False or an intermediate_save_path");
@@ -292,15 +321,21 @@ impl InferRequest {
         }
         if let Some((inputs, outputs)) = &*inner.last.lock().unwrap_or_else(PoisonError::into_inner) {
             let infos = model.inputs.iter().chain(&model.outputs);
-            let position = infos.zip(inputs.iter().chain(outputs)).find(|(info, _)| info.name == name);
+            let position = infos.zip(inputs.iter().chain(outputs)).find(|(info, _)| info.name == held.value);
             if let Some((_, tensor)) = position {
-                return if tensor.blocks().is_some() { tensor.to_owned_copy() } else { Ok(tensor.clone()) };
+                let is_view = tensor.blocks().is_some();
+                return held.tensor(if is_view { tensor.to_owned_copy()? } else { tensor.clone() });
             }
         }
-        match &*inner.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(state) => state.intermediate(name),
-            None => refuse("the request has not run yet"),
-        }
+        let tensor = match (&model.scheduler, &*inner.state.lock().unwrap_or_else(PoisonError::into_inner)) {
+            (Scheduler::Simple(_), Some(state)) => state.intermediate(held.value)?,
+            (Scheduler::Staged(staged), _) if inner.has_succeeded() => {
+                let look = staged.intermediate(inner.number, held.value);
+                look.map_err(|error| error.context(format!("{name:?}")))?
+            }
+            _ => return refuse("no inference has finished yet"),
+        };
+        held.tensor(tensor)
     }
 }
 
@@ -335,6 +370,22 @@ impl Inner {
         }
     }
 
+    /// Does what is still queued for this request, where this is a worker: a callback would wait for a thread that it occupies
+    /// itself.
+    fn help_as_worker(self: &Arc<Self>) {
+        if scheduler::is_worker()
+            && let Some(run) = self.model.0.scheduler.take_back(|run: &Run| Arc::ptr_eq(&run.request, self))
+        {
+            run.execute();
+        }
+    }
+
+    /// Whether the last inference has ended well, and its tensors can still be read.
+    fn has_succeeded(&self) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some() && self.phase.status() == InferStatus::Ready
+    }
+
     /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not,
     /// since nothing could interrupt the wait; pinned ones belong to the threads on their cores.
     fn may_run_here(&self, timeout: Option<Duration>) -> bool {
@@ -352,7 +403,7 @@ impl Inner {
         // It is put back only after a run that returns: a panic may leave it in any condition.
         let mut state = match slot.take() {
             Some(state) => state,
-            None => self.model.0.executable.clone().create_state()?,
+            None => self.create_state()?,
         };
         let result = match measurement {
             None => state.run(inputs, outputs, cancellation),
@@ -361,10 +412,23 @@ impl Inner {
         if result.is_ok()
             && let Some(folder) = &self.model.0.save_path
         {
-            intermediates::save(folder, &*state)?;
+            let Model(model) = &self.model;
+            intermediates::save(
+                folder,
+                &model.graph,
+                &model.scheduler.executables(),
+                intermediates::of(&*state),
+            )?;
         }
         *slot = Some(state);
         result
+    }
+
+    fn create_state(&self) -> Result<Box<dyn ExecutionState>> {
+        match &self.model.0.scheduler {
+            Scheduler::Simple(simple) => simple.create_state(),
+            Scheduler::Staged(_) => Err(Error::infer("inferences of a model in stages run on its stages")),
+        }
     }
 }
 
@@ -373,9 +437,13 @@ pub(crate) struct Run {
     request: Arc<Inner>,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
-    lease: Lease,
+    /// None once the inference has ended.
+    lease: Option<Lease>,
     /// What is to be measured, where the inference is profiled.
     measurement: Option<Arc<Measurement>>,
+    then: Option<Completion>,
+    /// How it ended, where all that is left to do is to tell.
+    ended: Option<Result<()>>,
 }
 
 impl Run {
@@ -389,8 +457,26 @@ impl Run {
         self.request.phase.cancellation().clone()
     }
 
-    /// Runs it to its end on this thread, the callback included.
-    pub(crate) fn execute(self) {
+    /// The number of its request.
+    pub(crate) fn request_number(&self) -> u64 {
+        self.request.number
+    }
+
+    /// Inputs and outputs.
+    pub(crate) fn tensors(&self) -> (&[Tensor], &[Tensor]) {
+        (&self.inputs, &self.outputs)
+    }
+
+    /// What is to be measured, where the inference is profiled.
+    pub(crate) fn measurement(&self) -> Option<&Arc<Measurement>> {
+        self.measurement.as_ref()
+    }
+
+    /// Does what is left of it on this thread, the callback included.
+    pub(crate) fn execute(mut self) {
+        if let Some(result) = self.ended.take() {
+            return self.finish(result);
+        }
         let start = Instant::now();
         let run = || self.request.run(&self.inputs, &self.outputs, self.measurement.as_deref());
         let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(internal_error(&*panic)));
@@ -402,23 +488,47 @@ impl Run {
     }
 
     /// Ends it without having run.
-    pub(crate) fn fail(self, error: Error) {
-        self.finish(Err(error));
+    pub(crate) fn fail(mut self, error: Error) {
+        let result = self.ended.take().unwrap_or(Err(error));
+        self.finish(result);
     }
 
-    fn finish(self, result: Result<()>) {
-        let Run { request, inputs, outputs, lease, .. } = self;
+    /// Ends it here where nobody is to be called. Otherwise it comes back, and [`execute`](Run::execute) calls them.
+    pub(crate) fn end(mut self, result: Result<()>) -> Option<Run> {
+        self.release();
+        let result = match self.then {
+            None => self.request.phase.end_quietly(result).err()?,
+            Some(_) => result,
+        };
+        self.ended = Some(result);
+        Some(self)
+    }
+
+    /// Gives its tensors back.
+    fn release(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
         drop(lease);
-        *request.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((inputs, outputs));
+        let tensors = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.outputs));
+        *self.request.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(tensors);
+    }
+
+    fn finish(mut self, result: Result<()>) {
+        self.release();
+        let Run { request, then, .. } = self;
         if let Err(error) = &result {
             tracing::info!("an inference of {:?} failed: {error}", request.model.name());
         }
         request.phase.end(result.err());
+        if let Some(then) = then
+            && catch_unwind(AssertUnwindSafe(then)).is_err()
+        {
+            tracing::error!("what was to follow an inference panicked");
+        }
     }
 }
 
 /// The error of a panic, which is a defect of the runtime.
-fn internal_error(panic: &(dyn std::any::Any + Send)) -> Error {
+pub(crate) fn internal_error(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -69,6 +69,9 @@ from ._types import (
     HostInfo,
     InferStatus,
     LogLevel,
+    MemoryBlock,
+    MemoryDetails,
+    OperationDetails,
     OpInfo,
     OSKind,
     PlatformKind,
@@ -77,6 +80,7 @@ from ._types import (
     QuantizationParam,
     QuantizationScheme,
     RISCVCapability,
+    RunDetails,
     SchedulerType,
     SPIRVCapability,
     TensorInfo,
@@ -135,11 +139,14 @@ __all__ = [
     "InvalidOperationError",
     "InvalidStateError",
     "LogLevel",
+    "MemoryBlock",
+    "MemoryDetails",
     "Model",
     "ModelError",
     "NetworkError",
     "OSKind",
     "OpInfo",
+    "OperationDetails",
     "OutOfResourceError",
     "PlatformKind",
     "ProfileDurations",
@@ -150,6 +157,7 @@ __all__ = [
     "RISCVCapability",
     "RemoteError",
     "RequestError",
+    "RunDetails",
     "RuntimeException",
     "SPIRVCapability",
     "SchedulerType",
@@ -199,7 +207,7 @@ __all__ = [
 
 if not _native.is_deferred():
     initialize()
-_atexit.register(finalize)
+_atexit.register(_native.finalize_at_exit)
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(
         before=_native.before_fork,

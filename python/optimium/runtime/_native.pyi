@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Literal, final, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from ._types import (
     ProfileDurations,
     ProfileEventKind,
     QuantizationScheme,
+    RunDetails,
     SchedulerType,
     TensorInfo,
     TuneReport,
@@ -191,6 +192,13 @@ class InferRequest:
 
         Returns True where it has not ended, and raises the error of one that failed, once.
         """
+    def infer_async(self, inputs: _Tensors, outputs: _Tensors) -> Coroutine[Any, Any, None]:
+        """Runs an inference while the event loop of asyncio does other things: `await request.infer_async(inputs, outputs)`.
+
+        Raises what infer() and wait() raise. Where the awaiting task is cancelled, so is the inference, and the task ends when
+        the inference has: its tensors are free then. A callback that was set is called as ever.
+        """
+    def _infer_then(self, inputs: _Tensors, outputs: _Tensors, then: Callable[[], object]) -> None: ...
     def profile(
         self,
         inputs: _Tensors,
@@ -201,13 +209,17 @@ class InferRequest:
         stop_threshold: int = 0,
         check_period: int = 0,
         event_buffer_size: int = 0,
+        *,
+        progress: Callable[[str, float], object] | None = None,
     ) -> None:
         """Repeats one inference, records what happens when, and returns when it has ended.
 
         The first inferences are not measured: at least `warmup` of them, for at least `warmup_time` microseconds. Then at most
         `repeat` are. Every `check_period` (0: 10) of them, the mean of their durations is compared with that of the check
         before; where it changed by less than `stop_threshold` microseconds, the profile ends early (0: never). Events go to
-        a buffer of `event_buffer_size` bytes (0: 4 MB); those that find no room in it are counted and lost.
+        a buffer of `event_buffer_size` bytes (0: 4 MB); those that find no room in it are counted and lost, which a RuntimeWarning
+        says. About 20 times a second, `progress` is called with what is being done ("warming up", "measuring") and how much of
+        that is done, from 0 to 1; an exception in it ends the profile.
 
         Raises what infer() and wait() raise, and InvalidArgumentError for a repeat of 0 or a buffer above 4 GB.
         """
@@ -215,15 +227,27 @@ class InferRequest:
         """What happened in the last profile, by time. Raises InvalidOperationError where there was none."""
     def get_profile_durations(self) -> ProfileDurations:
         """How long everything took in the last profile. Raises InvalidOperationError where there was none."""
+    def get_run_details(self) -> RunDetails:
+        """What the last inference consisted of: the work of each operation for the shapes that it had, and the plan of its memory.
+
+        Raises InvalidOperationError while the request runs, and before it has run.
+        """
     @property
     def status(self) -> InferStatus:
         """Its state."""
     def set_callback(self, callback: Callable[[InferStatus, RuntimeException | None], object] | None) -> None:
-        """Sets what is called when an inference ends, on the thread that ran it and before wait() returns."""
+        """Sets what is called when an inference ends, on a thread of the runtime or the one in wait(), before wait() returns."""
     def cancel(self) -> None:
         """Wishes that the running inference end early: wait() then raises InferCanceledError."""
     def get_tensor(self, name: str) -> Tensor:
-        """A tensor as the last inference left it."""
+        """A tensor as the last inference left it, by its name in the model and in the layout that it has there.
+
+        Inputs and outputs can be read, constants, and, where the model was loaded with memory_optimization=False or an
+        intermediate_save_path, all tensors but those that were fused away: load_model(keep_tensors=...) keeps them.
+
+        Raises InvalidOperationError for tensors that are not kept, while the request runs and before it has run, and
+        InvalidArgumentError for a name that the model does not have.
+        """
 
 @final
 class ProfileEvent:
@@ -234,10 +258,10 @@ class ProfileEvent:
         """What it is."""
     @property
     def timestamp(self) -> int:
-        """Microseconds since the profile began."""
+        """Microseconds on a clock that all profiles of the process share."""
     @property
     def timestamp_ns(self) -> int:
-        """Nanoseconds since the profile began."""
+        """Nanoseconds on the same clock."""
     @property
     def operation(self) -> int | None:
         """The index of the operation among the model's, for LAYER_EXECUTE and WAIT events."""
@@ -268,15 +292,44 @@ def load_model(
     scheduler_type: SchedulerType | None = None,
     precision: Literal["f32", "bf16"] = "f32",
     tuned: bool = True,
+    stages: int | None = None,
+    queue_capacity: int | None = None,
+    keep_tensors: Sequence[str] | None = None,
 ) -> Model:
-    """Loads a model: a model folder, or an .onnx or .tflite file.
+    """Loads a model.
 
-    precision is "f32", which computes all of it in f32, or "bf16": where it is faster, the factors of matrix products and
-    convolutions are rounded to bfloat16, each with a relative error of at most 1/256, and so are tensors between layers that
-    all take such. Products are summed in f32; inputs, outputs and, without memory_optimization, all tensors stay f32.
-    On processors without such products both are the same.
+    Args:
+        path: A model folder, or an .onnx or .tflite file.
+        devices: The devices that it may use, as DeviceID or in their text form; all where none are given.
+        strict: Whether a device that is not there is an error, rather than a reason to use this host's CPU.
+        memory_optimization: Whether tensors whose lifetimes do not overlap share memory. Without it,
+            InferRequest.get_tensor() reads all of them.
+        disable_denormals: Whether denormal numbers count as zero.
+        intermediate_save_path: A folder that every inference leaves its intermediate tensors in, as .npy files with an
+            index.json. Tensors then share no memory.
+        passphrase: What an encrypted model is encrypted with.
+        threads: Threads of one inference, from 1 to 1024. By default one for each of `cores`, or else as many as there are
+            cores available, but no more than 4.
+        cores: The numbers of the cores that the threads are pinned to, at least one for each thread.
+        scheduler_type: How the requests of the model share the machine; SIMPLE where none is given.
+        precision: "f32" computes all of it in f32. With "bf16", where it is faster, the factors of matrix products and
+            convolutions are rounded to bfloat16, each with a relative error of at most 1/256, and so are tensors between
+            layers that all take such. Products are summed in f32; inputs, outputs and, without memory_optimization, all
+            tensors stay f32. On processors without such products both are the same.
+        tuned: Whether a folder that was tuned on such a CPU for as many threads and that precision takes the kernels that
+            were chosen.
+        stages: Into how many stages the PIPELINE scheduler divides the threads (and cores); by default each is one.
+        queue_capacity: How many inferences may wait for their turn, with EXCLUSIVE and PIPELINE; 1024 by default. infer()
+            raises OutOfResourceError when there would be more.
+        keep_tensors: Names of tensors of the model that are to stay readable where layers would otherwise be fused over
+            them. For a folder that is decided when it is converted.
 
-    With tuned, a folder that was tuned on such a CPU for as many threads and that precision takes the kernels that were chosen.
+    Raises:
+        ContainerError: There is no model at the path.
+        ModelError: The model is damaged, or contradicts itself.
+        NotImplementedError: The model needs what the runtime does not have; all of it is listed.
+        DeviceNotFoundError: A device is not there, with `strict` or without any that could take its place.
+        InvalidArgumentError: An option has a value that is not possible.
     """
 
 def convert(
@@ -286,11 +339,23 @@ def convert(
     pack: bool = True,
     weights: Literal["bf16", "int8", "int4"] | None = None,
     progress: Callable[[str, float], object] | None = None,
+    keep_tensors: Sequence[str] | None = None,
 ) -> Conversion:
-    """Converts an .onnx or .tflite file to a model folder, by default with packed weights for this machine.
+    """Converts an .onnx or .tflite file to a model folder.
 
-    With weights, large constant matrices are stored in bfloat16, or as integers of 8 or 4 bits with a scale for every 64 or 32 of
-    them. Activations, products and sums stay f32.
+    Args:
+        source: The file.
+        destination: The folder. One that is a model folder already is replaced.
+        pack: Whether the weights are stored a second time, as the kernels for this machine read them. Loading is faster
+            then, and takes less memory.
+        weights: What large constant matrices are stored in: bfloat16, or integers of 8 or 4 bits with a scale for every 64
+            or 32 of them. Activations, products and sums stay f32. Without it they stay as the model has them.
+        progress: Called with what is being done and how much of the whole is done, from 0 to 1. An exception in it ends the
+            conversion.
+        keep_tensors: Names of tensors of the model that are to stay readable where layers would otherwise be fused over them.
+
+    Returns:
+        What was done.
     """
 
 @final
@@ -339,6 +404,7 @@ def get_local_info() -> HostInfo:
 
 def device_capability(device: DeviceID) -> Capability: ...
 def parse_device(name: str) -> DeviceID: ...
+def processor() -> tuple[str, str]: ...
 def probe_machine() -> dict[str, float]:
     """What one core of this machine reaches: `f32` and `int8` operations in a second, and bytes read in a second out of
     the second cache (`l2`), the third (`l3`) and `memory`. Takes some tens of milliseconds.
@@ -353,6 +419,7 @@ def finalize() -> None:
 def is_initialized() -> bool:
     """Whether the runtime is initialized and not finalized."""
 
+def finalize_at_exit() -> None: ...
 def before_fork() -> None: ...
 def after_fork_in_parent() -> None: ...
 def after_fork_in_child() -> None: ...

@@ -270,9 +270,13 @@ _Feature = TypeVar("_Feature")
 class _Processor(Sequence[_Feature], Generic[_Feature]):
     """Cache sizes in bytes (0 where unknown), and a sequence of the features that are present."""
 
+    #: Bytes of the first cache for data; 0 where unknown.
     L1: int
+    #: Bytes of the second cache.
     L2: int
+    #: Bytes of the third cache.
     L3: int
+    #: The features that are present.
     features: tuple[_Feature, ...]
 
     def has_flag(self, feature: _Feature) -> bool:
@@ -351,9 +355,13 @@ Capability = (
 class DeviceID:
     """One device, used through one platform. Its text form is `native:x64:0@0`."""
 
+    #: The software that it is used through.
     platform: PlatformKind
+    #: What it is.
     device_kind: DeviceKind
+    #: Its number among devices of its kind on the host.
     index: int = 0
+    #: The host that has it.
     host_id: int = 0
 
     @property
@@ -393,10 +401,15 @@ class DeviceID:
 class HostInfo:
     """A machine and its devices."""
 
+    #: Its number among hosts; that of this one is 0.
     id: int
+    #: Its name in the network.
     name: str
+    #: What its CPU is.
     architecture: DeviceKind
+    #: Its operating system.
     os: OSKind
+    #: What can run models.
     devices: Sequence[DeviceID]
 
 
@@ -404,9 +417,13 @@ class HostInfo:
 class Version:
     """A version of the runtime, and how it was built."""
 
+    #: Counts changes that programs have to follow.
     major: int
+    #: Counts additions.
     minor: int
+    #: Counts corrections.
     patch: int
+    #: The version as text, with how it was built.
     build_info: str
 
     def __str__(self) -> str:
@@ -417,7 +434,9 @@ class Version:
 class TunedLayer:
     """A layer that takes another kernel since its model was tuned."""
 
+    #: The name of the node.
     name: str
+    #: The name of the operator.
     operator: str
     #: The shape of its first output.
     shape: tuple[int, ...]
@@ -454,7 +473,9 @@ class TuneReport:
 class QuantizationParam:
     """`real = scale * (stored - zero_point)`"""
 
+    #: The difference of two neighbours.
     scale: float
+    #: What zero is stored as.
     zero_point: int
 
 
@@ -462,7 +483,9 @@ class QuantizationParam:
 class QuantizationScheme(Sequence[QuantizationParam]):
     """The quantization of a tensor: one parameter pair for all, or one for each index of an axis."""
 
+    #: One pair, or one for each index of the axis.
     params: tuple[QuantizationParam, ...]
+    #: The axis; None where one pair serves the whole tensor.
     axis: int | None = None
 
     @property
@@ -499,13 +522,17 @@ class QuantizationScheme(Sequence[QuantizationParam]):
 class TensorInfo:
     """A tensor of a model."""
 
+    #: Its name in the model.
     name: str
+    #: The type of its elements.
     type: ElementType
+    #: Its shape, in the layout of the model.
     shape: TensorShape
     #: Alignment of its memory, in bytes.
     alignment: int
     #: Unused bytes behind its elements.
     padding: int
+    #: How its integers stand for reals, for quantized tensors.
     scheme: QuantizationScheme | None
     #: Whether it was optimized out: a fused operation never writes it to memory.
     opt_out: bool
@@ -527,12 +554,17 @@ class TensorInfo:
 class OpInfo:
     """A step that an inference takes."""
 
+    #: The name of the node.
     name: str
+    #: What runs it.
     device: DeviceID
+    #: The name of the operator.
     operator: str
     #: The kernel that was chosen, and what was fused into it: for people.
     kernel: str
+    #: Names of the tensors that it reads.
     inputs: tuple[str, ...]
+    #: Names of the tensors that it writes.
     outputs: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -543,6 +575,7 @@ class OpInfo:
 class ProfileDurations:
     """How long everything took while a request was profiled, in nanoseconds: a value for each measured inference."""
 
+    #: The name of the model.
     model_name: str
     #: Of whole inferences.
     model_durations: list[int]
@@ -552,3 +585,64 @@ class ProfileDurations:
     copy_durations: dict[str, list[int]]
     #: Events that found no room in the event buffer, and are missing here.
     lost_events: int
+
+
+@dataclass(frozen=True)
+class OperationDetails:
+    """The work of one operation in an inference."""
+
+    #: The shapes of the tensors that it reads, in the order of `OpInfo.inputs`.
+    inputs: tuple[tuple[int, ...], ...]
+    #: The shapes of the tensors that it writes.
+    outputs: tuple[tuple[int, ...], ...]
+    #: Multiply-adds of products, convolutions, attention and recurrent layers, whatever algorithm does them; 0 for all others.
+    multiply_adds: int
+    #: Whether these are of 8-bit integers.
+    in_integers: bool
+    #: Bytes of the tensors that it reads, without constants.
+    bytes_read: int
+    #: Bytes of the constants that it reads, as the model has them.
+    constant_bytes: int
+    #: Bytes that it writes.
+    bytes_written: int
+    #: Whether there is something to do: a view of a tensor, for instance, is not run.
+    is_run: bool
+    #: Whether the threads of the model share it; otherwise one does it alone.
+    is_shared: bool
+
+
+@dataclass(frozen=True)
+class MemoryBlock:
+    """A part of the arena, in bytes, and the operations that need it."""
+
+    #: The tensor that it was made for; others may lie in it, as its parts or after it.
+    tensor: str
+    offset: int
+    bytes: int
+    #: Index of the first operation that uses it.
+    first: int
+    #: Index of the last one.
+    last: int
+
+
+@dataclass(frozen=True)
+class MemoryDetails:
+    """The memory of one inference, in bytes."""
+
+    #: For tensors between operations.
+    arena: int
+    #: For what operations need while they run.
+    scratch: int
+    #: Of the constants, as the model has them.
+    constants: int
+    #: What lies in the arena.
+    blocks: tuple[MemoryBlock, ...]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What an inference consisted of, for the shapes that it had."""
+
+    #: For each of the model's operations what it did.
+    operations: tuple[OperationDetails, ...]
+    memory: MemoryDetails

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,15 @@ _Tensors = Sequence[Tensor | NDArray[Any]] | Mapping[str, Tensor | NDArray[Any]]
 
 #: The port that remote servers listen on where nothing else is said.
 _REMOTE_PORT = 32264
+
+
+class _Options(TypedDict):
+    repeat: int
+    warmup: int
+    warmup_time: int
+    stop_threshold: int
+    check_period: int
+    event_buffer_size: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class _Profiler:
         self._request = self.model.create_request()
 
     def _measured(
-        self, inputs: _Tensors | None, outputs: _Tensors | None, options: Mapping[str, int]
+        self, inputs: _Tensors | None, outputs: _Tensors | None, options: _Options
     ) -> ProfileDurations:
         if inputs is None:
             inputs = random_inputs(self.model)
@@ -246,7 +255,7 @@ class BatchProfiler(_Profiler):
 
 def _options(
     repeat: int, warmup: int, warmup_time: int, stop_threshold: int, check_period: int, event_buffer_size: int
-) -> dict[str, int]:
+) -> _Options:
     return {
         "repeat": repeat,
         "warmup": warmup,

@@ -82,6 +82,7 @@ fn merge(editor: &mut Editor, first: NodeId, second: NodeId) -> Option<()> {
         return None;
     }
     for (old, new) in pairs {
+        editor.note_move(old, new, Vec::new());
         editor.redirect(old, new);
     }
     editor.remove(second);

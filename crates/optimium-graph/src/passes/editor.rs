@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use optimium_tensor::{ElementType, Expr, Result, Tensor, TensorShape};
 
 use super::Evaluate;
-use crate::{Graph, Node, NodeId, Operator, Value, ValueId, ValueType};
+use crate::{Graph, Node, NodeId, Operator, Origin, Value, ValueId, ValueType};
 
 /// A graph that is being changed.
 pub(super) struct Editor<'a> {
@@ -236,6 +236,13 @@ impl<'a> Editor<'a> {
         id
     }
 
+    /// Notes that what `old` was is in `new` from now on, its axes permuted; an empty permutation leaves them.
+    pub(super) fn note_move(&mut self, old: ValueId, new: ValueId, permutation: Vec<usize>) {
+        let name = self.value(old).name.clone();
+        let value = self.value(new).name.clone();
+        self.graph.origins.insert(name, Origin::Held { value, permutation });
+    }
+
     fn register(&mut self, id: ValueId) -> ValueId {
         self.producers.push(None);
         self.consumers.push(Vec::new());
@@ -388,6 +395,7 @@ impl<'a> Editor<'a> {
     pub(super) fn forward(&mut self, node: NodeId, to: ValueId) -> Option<()> {
         let output = self.output(node)?;
         if !self.is_output(output) {
+            self.note_move(output, to, Vec::new());
             self.redirect(output, to);
             self.remove(node);
             return Some(());
@@ -405,6 +413,7 @@ impl<'a> Editor<'a> {
                 self.consumers[input.index()].swap_remove(place);
             }
         }
+        self.note_move(to, output, Vec::new());
         self.move_output(producer, to, output);
         self.redirect(to, output);
         Some(())

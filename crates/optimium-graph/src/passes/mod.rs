@@ -1,6 +1,6 @@
 //! Simplification: a graph that computes the same, in fewer and canonical operators.
 //!
-//! [`simplify`] runs the stages of [`STAGES`] in order; each is a list of passes that is repeated until
+//! [`simplify`] runs the stages of `STAGES` in order; each is a list of passes that is repeated until
 //! nothing changes. A pass is a file here, with one function `run` over an `editor::Editor`. Passes keep what a
 //! caller sees: the graph's inputs and outputs, their names, types and values.
 //!
@@ -11,7 +11,7 @@
 //! then take part in it, and once more after it, when transposes that stood between are gone. Attention is found then, when
 //! factors and transposes are where its patterns count on them. Fusion is last: it hides operators from all other passes.
 //!
-//! Bodies of control flow are left as they are.
+//! Bodies of control flow are left as they are. What became of the tensors of the model is noted in [`Graph::origins`].
 
 mod block_products;
 mod canonical;
@@ -28,6 +28,7 @@ mod fusion;
 mod identities;
 mod joined_products;
 mod matching;
+mod names;
 mod padding;
 mod patterns;
 mod permutation;
@@ -38,9 +39,11 @@ mod transposes;
 
 pub use compress_weights::{Compression, compress_weights};
 use optimium_tensor::{Error, Result, Tensor};
+pub use permutation::permute_tensor;
 
-use crate::{Graph, shapes};
+use crate::{Graph, ValueId, shapes};
 use editor::Editor;
+use names::Names;
 
 /// Computes graphs that have no inputs: what constant folding needs of a backend.
 pub trait Evaluate {
@@ -129,15 +132,52 @@ const MAX_ROUNDS: usize = 8;
 /// [`Model`](optimium_tensor::ErrorKind::Model) or [`Shape`](optimium_tensor::ErrorKind::Shape) where the graph has
 /// a cycle, or its shapes contradict each other.
 pub fn simplify(graph: &mut Graph, evaluator: &dyn Evaluate) -> Result<()> {
+    simplify_keeping(graph, &[], evaluator)
+}
+
+/// As [`simplify`], and leaves the tensors of those names in the graph, as the model has them: nothing is fused over them.
+///
+/// # Errors
+/// As there; [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) for names that the graph does not have.
+pub fn simplify_keeping(graph: &mut Graph, kept: &[String], evaluator: &dyn Evaluate) -> Result<()> {
     graph.sort()?;
     shapes::infer(graph)?;
+    let names = Names::of(graph);
+    // Whatever callers get stays as it is.
+    let outputs = graph.outputs.len();
+    graph.outputs.extend(kept_values(graph, kept)?);
     let promised = signature(graph);
     for stage in STAGES {
         run_stage(stage, graph, evaluator)?;
     }
     graph.drop_unused_values();
     shapes::infer(graph)?;
-    check_signature(graph, &promised)
+    check_signature(graph, &promised)?;
+    graph.outputs.truncate(outputs);
+    names.settle(graph);
+    Ok(())
+}
+
+/// The computed values of those names that callers do not get already.
+fn kept_values(graph: &Graph, names: &[String]) -> Result<Vec<ValueId>> {
+    let mut values = Vec::new();
+    let mut unknown = Vec::new();
+    let producers = if names.is_empty() { Vec::new() } else { graph.producers() };
+    for name in names {
+        match graph.find_value(name) {
+            Some(id) => {
+                let is_known = graph.outputs.contains(&id) || values.contains(&id);
+                if producers[id.index()].is_some() && !is_known {
+                    values.push(id);
+                }
+            }
+            None => unknown.push(name),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(values);
+    }
+    Err(Error::invalid_argument(format!("the model {:?} has no tensors {unknown:?} to be kept", graph.name)))
 }
 
 fn run_stage(stage: &Stage, graph: &mut Graph, evaluator: &dyn Evaluate) -> Result<()> {

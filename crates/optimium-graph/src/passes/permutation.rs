@@ -49,8 +49,8 @@ pub(super) fn permuted_shape(shape: &TensorShape, permutation: &[usize]) -> Tens
     TensorShape::new(permuted(shape.dims(), permutation))
 }
 
-/// A tensor with its axes permuted; `None` for strings, and where memory ran out.
-pub(super) fn permute_tensor(tensor: &Tensor, permutation: &[usize]) -> Option<Tensor> {
+/// A tensor with its axes permuted: axis i of the result is axis `permutation[i]`. `None` for strings, and where memory ran out.
+pub fn permute_tensor(tensor: &Tensor, permutation: &[usize]) -> Option<Tensor> {
     let (dims, size) = (tensor.dims(), tensor.element_type().size());
     let mut strides = vec![1usize; dims.len()];
     for axis in (1..dims.len()).rev() {

@@ -2,10 +2,10 @@
 //!
 //! [`Depthwise`] holds the weights in blocks of one vector of channels. A step is one block of channels and
 //! a band of output rows; along the band it goes from tile to tile. Tiles of the usual windows keep their
-//! sums in registers and load every pixel once ([`tile`]); windows of any other size and dilation, and
-//! channel multipliers, take the general path ([`general`]). Rows outside of the image are skipped before a
+//! sums in registers and load every pixel once (`tile`); windows of any other size and dilation, and
+//! channel multipliers, take the general path (`general`). Rows outside of the image are skipped before a
 //! tile, columns by guarded tiles at the border, so that inner tiles have no condition at all. What the
-//! tiles' stores do not do of the epilogue is done to the band while it is in the first cache ([`finish`]).
+//! tiles' stores do not do of the epilogue is done to the band while it is in the first cache (`finish`).
 
 mod band;
 mod finish;

@@ -2,7 +2,7 @@
 //!
 //! The right matrix (the weights, as a rule) is packed ahead into panels of a few vectors of columns, in the
 //! [`Layout`] that [`pick`] chooses; the left one is read where it lies. One register tile of the result is
-//! summed over all of k without a break, finished by the [`Epilogue`](crate::epilogue::Epilogue), and stored.
+//! summed over all of k without a break, finished by the [`Epilogue`], and stored.
 //!
 //! | file | |
 //! |---|---|

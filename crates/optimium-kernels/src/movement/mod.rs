@@ -8,7 +8,7 @@
 //! | operation | here |
 //! |---|---|
 //! | slice, expand, tile, split, concatenation parts | [`StridedCopy`] and its constructors |
-//! | transposes, depth to space and back | [`transpose`] (constructors of [`StridedCopy`]) |
+//! | transposes, depth to space and back | `transpose` (constructors of [`StridedCopy`]) |
 //! | padding and cropping | [`Pad`] |
 //! | gathers | [`gather`], [`gather_elements`], [`gather_nd`] |
 //! | scatters | [`scatter_elements`], [`scatter_nd`] |

@@ -1,6 +1,6 @@
 //! From events to durations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::info::{OpInfo, TensorInfo};
@@ -53,19 +53,36 @@ impl Durations {
     }
 }
 
-/// The spans of the events that `key_of` gives a key: a begin and the next end with the same key.
+/// The spans of the events that `key_of` gives a key: a begin and an end with the same key. Where the same goes on more than once at a
+/// time, what begins first ends first, as inferences in a pipeline do.
 fn spans(events: &[Event], key_of: impl Fn(&Event) -> Option<u64>) -> Vec<(u64, Span)> {
-    let mut open: HashMap<u64, Duration> = HashMap::new();
+    let mut open: HashMap<u64, VecDeque<Duration>> = HashMap::new();
     let mut spans = Vec::new();
     for event in events {
         let Some(key) = key_of(event) else { continue };
         if event.kind.is_end {
-            spans.extend(open.remove(&key).map(|begin| (key, (begin, event.time))));
+            let begin = open.get_mut(&key).and_then(VecDeque::pop_front);
+            spans.extend(begin.map(|begin| (key, (begin, event.time))));
         } else {
-            open.insert(key, event.time);
+            open.entry(key).or_default().push_back(event.time);
         }
     }
     spans
+}
+
+/// The inference among those under way that a span belongs to: the first that has none of that `key` yet, since inferences follow
+/// each other through every stage in order; the last where all have. None where the end of the inference was lost.
+fn inference_of(
+    inferences: &[Span],
+    seen: &mut HashSet<(u64, usize)>,
+    (key, (begin, end)): (u64, Span),
+) -> Option<usize> {
+    let begun = inferences.partition_point(|&(start, _)| start <= begin);
+    let candidates = || (0..begun).rev().take_while(|&inference| end <= inferences[inference].1);
+    let chosen = candidates().filter(|&inference| !seen.contains(&(key, inference))).last();
+    let chosen = chosen.or_else(|| candidates().next())?;
+    seen.insert((key, chosen));
+    Some(chosen)
 }
 
 /// For each subject (the upper half of a key) and each inference, from its first begin to its last end.
@@ -75,12 +92,9 @@ fn grouped(
     name: impl Fn(u64) -> String,
 ) -> Vec<(String, Vec<Duration>)> {
     let mut hulls: BTreeMap<(u64, usize), Span> = BTreeMap::new();
+    let mut seen = HashSet::new();
     for (key, (begin, end)) in spans {
-        let inference = inferences.partition_point(|&(start, _)| start <= begin).checked_sub(1);
-        // Where the buffer was full before the end of an inference, its layers belong to none.
-        let Some(inference) = inference.filter(|&inference| end <= inferences[inference].1) else {
-            continue;
-        };
+        let Some(inference) = inference_of(inferences, &mut seen, (key, (begin, end))) else { continue };
         let hull = hulls.entry((key >> 32, inference)).or_insert((begin, end));
         *hull = (hull.0.min(begin), hull.1.max(end));
     }
@@ -134,18 +148,43 @@ mod tests {
             layer(false, 30, (0, 0)),
             layer(true, 31, (0, 0)),
         ];
-        let names = ["a", "b"].map(str::to_string);
-        let layers = spans(&events, |event| {
+        assert_eq!(durations(&events), ([10, 7].to_vec(), [[5].to_vec(), [4, 5].to_vec()]));
+    }
+
+    #[test]
+    fn layers_belong_to_inferences_that_overlap() {
+        let model = |is_end, time| event(Activity::ModelExecute, is_end, time, None);
+        let layer = |is_end, time, part| event(Activity::LayerExecute, is_end, time, Some(part));
+        let inference = |start: u64, wait: u64| {
+            [
+                model(false, start),
+                layer(false, start + 1, (0, 0)),
+                layer(true, start + 9, (0, 0)),
+                layer(false, start + 10 + wait, (1, 1)),
+                layer(true, start + 18 + 2 * wait, (1, 1)),
+                model(true, start + 20 + 2 * wait),
+            ]
+        };
+        let mut events: Vec<Event> =
+            [(0, 0), (10, 1), (20, 2)].map(|(start, wait)| inference(start, wait)).concat();
+        events.sort_by_key(|event| event.time);
+        assert_eq!(durations(&events), ([20, 22, 24].to_vec(), [[8; 3].to_vec(), [8, 9, 10].to_vec()]));
+    }
+
+    /// Nanoseconds of the inferences, and of the layers 0 and 1.
+    fn durations(events: &[Event]) -> (Vec<u128>, [Vec<u128>; 2]) {
+        let inferences = spans(events, |event| (event.kind.activity == Activity::ModelExecute).then_some(0));
+        let inferences: Vec<Span> = inferences.into_iter().map(|(_, span)| span).collect();
+        let layers = spans(events, |event| {
             (event.kind.activity == Activity::LayerExecute)
                 .then(|| u64::from(event.operation.unwrap()) << 32 | u64::from(event.thread.unwrap()))
         });
-        let inferences = [(0, 10), (20, 27)].map(|(a, b)| (Duration::from_nanos(a), Duration::from_nanos(b)));
-        let grouped = grouped(&inferences, layers, |key| names[(key >> 32) as usize].clone());
-        let nanoseconds = |values: &[u64]| values.iter().map(|&value| Duration::from_nanos(value)).collect();
-        assert_eq!(
-            grouped,
-            [("a".to_string(), nanoseconds(&[5])), ("b".to_string(), nanoseconds(&[4, 5]))]
-                as [(_, Vec<_>); 2]
-        );
+        let layers = grouped(&inferences, layers, |key| (key >> 32).to_string());
+        let nanoseconds = |all: &[Duration]| all.iter().map(Duration::as_nanos).collect::<Vec<_>>();
+        let of = |name: &str| {
+            let layer = layers.iter().find(|layer| layer.0 == name);
+            nanoseconds(layer.map_or(&[], |layer| &layer.1))
+        };
+        (inferences.iter().map(|&(begin, end)| (end - begin).as_nanos()).collect(), ["0", "1"].map(of))
     }
 }

@@ -87,7 +87,7 @@ pub struct Transfer {
 pub struct Event {
     /// What.
     pub kind: EventKind,
-    /// When, since the profile began.
+    /// When, since the first profile of this process was prepared: all its profiles share this clock.
     pub time: Duration,
     /// The index of the operation, for layers and waits.
     pub operation: Option<u32>,

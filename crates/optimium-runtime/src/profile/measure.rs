@@ -1,5 +1,7 @@
 //! The repetitions of a profile.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use optimium_device::{Cancellation, ExecutionState, Observer};
@@ -8,6 +10,7 @@ use optimium_tensor::{Result, Tensor};
 use super::event::Activity;
 use super::options::{ProfileOptions, StopRule};
 use super::recorder::{EventRecorder, Subject};
+use super::repetitions::{Repetition, Repetitions};
 
 /// A profile under way: what is wanted, and what was seen so far.
 pub(crate) struct Measurement {
@@ -15,6 +18,21 @@ pub(crate) struct Measurement {
     pub(crate) recorder: EventRecorder,
     /// When it was queued.
     queued: Instant,
+    /// When the first inference began.
+    pub(super) begun: OnceLock<Instant>,
+    /// Unmeasured inferences so far.
+    pub(super) warm: AtomicUsize,
+    /// Measured inferences so far.
+    pub(super) measured: AtomicUsize,
+}
+
+/// How far a profile is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProfileProgress {
+    /// Whether inferences are measured already.
+    pub is_warm: bool,
+    /// How much is done of the unmeasured inferences, then of the measured ones: from 0 to 1.
+    pub done: f32,
 }
 
 impl Measurement {
@@ -23,7 +41,31 @@ impl Measurement {
     pub(crate) fn new(options: ProfileOptions) -> Result<Measurement> {
         options.check()?;
         let recorder = EventRecorder::new(options.buffer_size())?;
-        Ok(Measurement { options, recorder, queued: Instant::now() })
+        Ok(Measurement {
+            options,
+            recorder,
+            queued: Instant::now(),
+            begun: OnceLock::new(),
+            warm: AtomicUsize::new(0),
+            measured: AtomicUsize::new(0),
+        })
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> ProfileProgress {
+        let share = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 1.0 };
+        let options = &self.options;
+        let elapsed = self.begun.get().map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let warm = share(self.warm.load(Ordering::Relaxed) as f64, options.warmup as f64)
+            .min(share(elapsed, options.warmup_time.as_secs_f64()));
+        let measured = share(self.measured.load(Ordering::Relaxed) as f64, options.repeat as f64);
+        let is_warm = warm >= 1.0 || measured > 0.0;
+        ProfileProgress { is_warm, done: if is_warm { measured } else { warm } as f32 }
+    }
+
+    /// The inferences that it takes.
+    pub(crate) fn repetitions(&self) -> Repetitions {
+        Repetitions::new(StopRule::new(&self.options))
     }
 
     /// Warms up, and repeats the inference.
@@ -38,21 +80,18 @@ impl Measurement {
         cancellation: &Cancellation,
     ) -> Result<()> {
         self.recorder.record(Activity::Queue, Subject::Model, self.queued, Instant::now());
-        let begin = Instant::now();
-        let mut warm = 0;
-        while warm < self.options.warmup || begin.elapsed() < self.options.warmup_time {
-            state.run(inputs, outputs, cancellation)?;
-            warm += 1;
-        }
-        let mut rule = StopRule::new(&self.options);
-        for _ in 0..self.options.repeat {
+        let mut repetitions = self.repetitions();
+        while let Some(which) = repetitions.next(self) {
             let start = Instant::now();
-            state.run_observed(inputs, outputs, cancellation, &self.recorder)?;
-            let end = Instant::now();
-            self.recorder.record(Activity::ModelExecute, Subject::Model, start, end);
-            if rule.is_enough(end - start) {
-                break;
+            match which {
+                Repetition::Warmup => state.run(inputs, outputs, cancellation)?,
+                Repetition::Measured => state.run_observed(inputs, outputs, cancellation, &self.recorder)?,
             }
+            let end = Instant::now();
+            if which == Repetition::Measured {
+                self.recorder.record(Activity::ModelExecute, Subject::Model, start, end);
+            }
+            repetitions.note_end(self, which, end - start);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod event;
 mod measure;
 mod options;
 mod recorder;
+mod repetitions;
 
 pub use durations::Durations;
 pub use event::{Activity, Event, EventKind, Transfer};
@@ -17,3 +18,5 @@ pub use options::{DEFAULT_EVENT_BUFFER_SIZE, ProfileOptions};
 pub use recorder::{EventRecorder, Subject};
 
 pub(crate) use measure::Measurement;
+pub use measure::ProfileProgress;
+pub(crate) use repetitions::{Repetition, Repetitions};

@@ -1,5 +1,6 @@
 //! The buffer that events are written to.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ impl EventRecorder {
                 .with_cause(cause)
         })?;
         slots.resize_with(count, Slot::default);
-        Ok(EventRecorder { slots: slots.into(), taken: AtomicUsize::new(0), origin: Instant::now() })
+        Ok(EventRecorder { slots: slots.into(), taken: AtomicUsize::new(0), origin: common_origin() })
     }
 
     /// Records that `activity` lasted from `start` to `end`. Both events are kept, or both are lost.
@@ -94,9 +95,21 @@ impl EventRecorder {
         self.taken() - self.taken().min(self.slots.len() & !1)
     }
 
+    /// Bytes that would have had room for all events so far.
+    pub fn needed_bytes(&self) -> usize {
+        self.taken().saturating_mul(size_of::<Slot>())
+    }
+
     fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
+}
+
+/// When the first recorder of this process was made. All recorders count from then on, so that what several of them saw at the same
+/// time can be put side by side.
+fn common_origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
 }
 
 const KIND_SHIFT: u32 = 56;

@@ -41,7 +41,7 @@ pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) ->
 
 /// Sees to it that only tensors that the model can use so are not contiguous: inputs are copied where it cannot.
 pub(super) fn layouts(model: &model::Inner, inputs: &mut [Tensor], outputs: &[Tensor]) -> Result<()> {
-    let appends = model.executable.appends();
+    let appends = model.scheduler.appends();
     let is_along = |tensor: &Tensor, axis: usize| {
         tensor.blocks().is_none_or(|blocks| blocks.count == blocks_before(tensor, axis))
     };
@@ -81,7 +81,7 @@ fn begins_with(output: &Tensor, input: &Tensor, axis: usize) -> bool {
 pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
     let read: Vec<_> = inputs.iter().map(addresses).collect();
     let written: Vec<_> = outputs.iter().map(addresses).collect();
-    let appends = model.executable.appends();
+    let appends = model.scheduler.appends();
     for (i, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
         let refuse = |why: String| Err(Error::invalid_argument(format!("the output {:?} {why}", info.name)));
         if output.element_type() == ElementType::String {

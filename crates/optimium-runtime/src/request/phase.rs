@@ -137,6 +137,21 @@ impl Phase {
         drop(callback);
     }
 
+    /// As [`end`](Phase::end), where there is no callback.
+    ///
+    /// # Errors
+    /// `result` comes back where there is one, and nothing has changed.
+    pub(super) fn end_quietly(&self, result: Result<()>) -> Result<(), Result<()>> {
+        let mut state = self.lock();
+        if state.callback.is_some() {
+            return Err(result);
+        }
+        state.status = if result.is_err() { InferStatus::Fault } else { InferStatus::Ready };
+        state.unreported = result.err();
+        self.wake(state);
+        Ok(())
+    }
+
     /// Waits for the inference and its callback to end, at most `period`; on a thread that runs a callback of this
     /// request, for the inference alone. The result says whether they have.
     ///

@@ -58,6 +58,35 @@ fn events_without_room_are_counted() {
     profile(&request, ProfileOptions { event_buffer_size: 100, ..options(50, 0) }).unwrap();
     let (events, lost) = request.profile_events().unwrap();
     assert_eq!((events.len(), lost), (4, 2 * (1 + 50 + 50) - 4));
+    let message = request.lost_events().unwrap();
+    assert!(message.contains("198 events") && message.contains("event_buffer_size of 4848"), "{message}");
+    profile(&request, ProfileOptions { event_buffer_size: 4848, ..options(50, 0) }).unwrap();
+    assert_eq!(request.lost_events(), None);
+}
+
+#[test]
+fn progress_can_be_asked() {
+    let request = model(doubling()).create_request();
+    assert_eq!(request.profile_progress(), None);
+    let mut seen = Vec::new();
+    let warming = ProfileOptions { warmup_time: Duration::from_millis(150), ..options(3, 1) };
+    let mut look = || {
+        seen.extend(request.profile_progress());
+        false
+    };
+    request.profile(Tensors::Ordered(inputs(1)), Tensors::Ordered(outputs(1)), warming, &mut look).unwrap();
+    assert!(seen.iter().all(|progress| (0.0..=1.0).contains(&progress.done)));
+    assert!(seen.windows(2).all(|pair| pair[0].is_warm <= pair[1].is_warm));
+    let end = request.profile_progress().unwrap();
+    assert_eq!((end.is_warm, end.done), (true, 1.0));
+}
+
+#[test]
+fn what_a_run_consists_of_is_not_always_told() {
+    let request = model(doubling()).create_request();
+    assert_eq!(request.run_details().unwrap_err().kind(), ErrorKind::InvalidOperation);
+    profile(&request, options(1, 0)).unwrap();
+    assert_eq!(request.run_details().unwrap_err().kind(), ErrorKind::NotImplemented);
 }
 
 #[test]

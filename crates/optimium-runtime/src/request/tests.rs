@@ -506,3 +506,42 @@ fn shapes_follow_from_shapes() {
     assert_eq!(kind(InputShapes::Ordered(vec![fixed(&[3]), fixed(&[3, 2])])), ErrorKind::Shape);
     assert_eq!(model.infer_shape("z", &ordered(1, 1)).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
+
+#[test]
+fn what_follows_an_inference_finds_it_ended() {
+    let (work, begun, end) = blocking();
+    let request = Arc::new(model(work).create_request());
+    let called_back = Arc::new(AtomicUsize::new(0));
+    let counter = called_back.clone();
+    request.set_callback(Some(Arc::new(move |_, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    })));
+    let (given, results) = (inputs(1), outputs(1));
+    let (tell, told) = mpsc::channel();
+    let begin = |tell: mpsc::Sender<_>| {
+        let (itself, called_back) = (request.clone(), called_back.clone());
+        let then: Completion = Box::new(move || {
+            let _ = tell.send((
+                itself.status(),
+                called_back.load(Ordering::Relaxed),
+                itself.wait(None, &mut || false),
+            ));
+        });
+        request.infer_then(Tensors::Ordered(given.clone()), Tensors::Ordered(results.clone()), then)
+    };
+    begin(tell.clone()).unwrap();
+    begun.recv().unwrap();
+    let (refused, nothing) = mpsc::channel();
+    assert_eq!(begin(refused).unwrap_err().kind(), ErrorKind::InvalidOperation);
+    end.send(()).unwrap();
+    let (status, calls, waited) = told.recv().unwrap();
+    assert_eq!((status, calls, waited.unwrap()), (InferStatus::Ready, 1, false));
+    assert!(nothing.try_recv().is_err(), "nothing follows an inference that did not begin");
+
+    begin(tell).unwrap();
+    begun.recv().unwrap();
+    request.cancel();
+    let (status, calls, waited) = told.recv().unwrap();
+    assert_eq!((status, calls), (InferStatus::Fault, 2));
+    assert_eq!(waited.unwrap_err().kind(), ErrorKind::InferCanceled);
+}

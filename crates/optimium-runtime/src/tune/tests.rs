@@ -99,7 +99,7 @@ fn short(threads: usize) -> TuneOptions {
 
 /// What the layers could be computed by.
 fn problems(model: &Model) -> Vec<KernelChoice> {
-    model.0.executable.choices().into_iter().flatten().collect()
+    model.0.scheduler.executables()[0].choices().into_iter().flatten().collect()
 }
 
 /// The last candidate of every problem, for such a machine.
@@ -140,7 +140,7 @@ fn a_tuned_folder_computes_the_same() {
             let changed = problems(&model).iter().filter(|one| one.taken != 0).count();
             assert_eq!(changed, report.layers.len());
             assert_eq!(folder.stored().find(&this_machine(threads)).is_some(), changed > 0);
-            assert!(model.0.executable.packed().iter().all(|block| block.kept == pack));
+            assert!(model.0.scheduler.executables()[0].packed().iter().all(|block| block.kept == pack));
         }
     }
 }
@@ -212,7 +212,10 @@ fn the_blocks_of_all_uses_are_stored() {
         for tuned in [true, false] {
             let model = load(&folder, &LoadOptions { tuned, ..options(threads) });
             assert!(problems(&model).iter().all(|one| (one.taken > 0) == tuned), "{threads}");
-            assert!(model.0.executable.packed().iter().all(|block| block.kept), "{threads} {tuned}");
+            assert!(
+                model.0.scheduler.executables()[0].packed().iter().all(|block| block.kept),
+                "{threads} {tuned}"
+            );
         }
     }
 }

@@ -13,16 +13,23 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import optimium.runtime as rt
+from optimium.runtime import report
 
-from . import _inspect, _run, _tune
+from . import _inspect, _profile, _run, _tune
 
 app = typer.Typer(
-    help="Converts, inspects, tunes and runs machine-learning models.", no_args_is_help=True, add_completion=False
+    help="Converts, inspects, tunes, profiles and runs machine-learning models.", no_args_is_help=True, add_completion=False
 )
 _errors = Console(stderr=True)
 
 _Model = Annotated[Path, typer.Argument(help="A model folder, or an .onnx or .tflite file.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", help="NAME=FILE.npy, FILE.npy for a model of one input, or FILE.npz."),
+]
+_Dims = Annotated[list[str] | None, typer.Option("--dim", help="SYMBOL=SIZE for random inputs; 1 where not given.")]
+_Seed = Annotated[int, typer.Option(help="Seed of the inputs that are not given, which are random.")]
 _Threads = Annotated[int | None, typer.Option(help="Threads of one inference.")]
 
 
@@ -61,6 +68,10 @@ def convert(
     weights: Annotated[
         str | None, typer.Option(help="Store large matrices in fewer bits: bf16, int8 or int4.")
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A tensor that nothing is fused over, so that it can be read; as often as needed."),
+    ] = None,
 ) -> None:
     """Converts a model file to a model folder."""
     destination = source.with_suffix("") if output is None else output
@@ -73,6 +84,7 @@ def convert(
                 destination,
                 pack=pack,
                 weights=cast(Any, weights),
+                keep_tensors=keep,
                 progress=lambda what, done: progress.update(task, description=what, completed=done),
             )
         if weights is not None:
@@ -106,15 +118,10 @@ def inspect(
 @app.command()
 def run(
     model: _Model,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", help="NAME=FILE.npy, FILE.npy for a model of one input, or FILE.npz."),
-    ] = None,
+    inputs: _Inputs = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The .npz file for the outputs.")] = None,
-    dims: Annotated[
-        list[str] | None, typer.Option("--dim", help="SYMBOL=SIZE for random inputs; 1 where not given.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the inputs that are not given, which are random.")] = 0,
+    dims: _Dims = None,
+    seed: _Seed = 0,
     repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are timed.")] = 1,
     warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before.")] = 0,
     threads: _Threads = None,
@@ -165,6 +172,66 @@ def tune(
             typer.echo(json.dumps(_tune.report(result), indent=2))
         else:
             _tune.show(result, Console(width=None if sys.stdout.isatty() else 200))
+
+    _guarded(work)
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model folder, an .onnx or .tflite file, or what --json wrote, which is shown again."),
+    ],
+    inputs: _Inputs = None,
+    dims: _Dims = None,
+    seed: _Seed = 0,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are measured.")] = 100,
+    warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before, at least.")] = 10,
+    warmup_time: Annotated[float, typer.Option(min=0, help="Seconds of inferences before, at least.")] = 1.0,
+    threads: _Threads = None,
+    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
+    scheduler: Annotated[
+        str, typer.Option(help="simple, exclusive or pipeline: inferences follow each other through stages.")
+    ] = "simple",
+    stages: Annotated[
+        int | None, typer.Option(min=1, help="Stages of a pipeline; as many as threads where not given.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Number of layers that are listed; 0 for all.")] = 30,
+    stored: Annotated[
+        Path | None, typer.Option("--json", help="Write all of it to this file, for --baseline; - prints it.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write a trace for ui.perfetto.dev to this file.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Compare with another model, measured in turns, or with what --json wrote.")
+    ] = None,
+) -> None:
+    """Measures the layers of a model: their times, and what the machine could do."""
+
+    def subject(path: Path) -> report.Subject:
+        schedule = {"scheduler_type": _profile.scheduler(scheduler), "stages": stages}
+        loaded = _load(path, threads=threads, precision=precision, **schedule)
+        arrays = _run.inputs(loaded, inputs or [], _run.sizes(dims or []), seed)
+        return report.Subject(loaded, arrays, source=str(path), precision=precision)
+
+    def work() -> None:
+        paths = [path for path in (model, baseline) if path is not None]
+        known = {path: report.load(path) for path in paths if _profile.is_stored(path)}
+        new = [subject(path) for path in paths if path not in known]
+        measured = iter(_profile.measure(new, _errors, repeat, warmup, warmup_time) if new else [])
+        first, *others = [known.get(path) or next(measured) for path in paths]
+        comparison = report.compare(others[0], first) if others else None
+        written = _profile.write(first, comparison, trace, html, stored)
+        if str(stored) == "-":
+            return
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        _profile.show(first, top, console)
+        if comparison is not None:
+            _profile.show_comparison(comparison, top, console)
+        for path in written:
+            typer.echo(f"wrote {path}")
 
     _guarded(work)
 

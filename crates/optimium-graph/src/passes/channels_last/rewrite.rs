@@ -89,6 +89,9 @@ fn add_last(editor: &mut Editor, value: ValueId) -> ValueId {
     let shape = editor.value(value).shape().map(|shape| permuted_shape(shape, &channels_last(shape.rank())));
     let moved = shape.as_ref().map(|shape| inverse(&channels_last(shape.rank())));
     let last = editor.add_like(value, shape);
+    if let Some(moved) = &moved {
+        editor.note_move(value, last, moved.clone());
+    }
     if let (Some(scheme), Some(moved)) = (editor.value(last).scheme.clone(), moved)
         && let Some(&axis) = scheme.axis().and_then(|axis| moved.get(axis))
     {

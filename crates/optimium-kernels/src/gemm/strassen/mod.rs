@@ -177,7 +177,7 @@ impl PackedStrassen {
     }
 }
 
-/// `C[m,n] = epilogue(A[m,k] · B[k,n])` in `f32`, with errors as the [module](self) says.
+/// `C[m,n] = epilogue(A[m,k] · B[k,n])` in `f32`, with errors as the module says.
 ///
 /// Rows of A and C lie as for [`gemm`](super::gemm()). `scratch` has [`PackedStrassen::scratch_len`] elements of this part's
 /// own, with any content.

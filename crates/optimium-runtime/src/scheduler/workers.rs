@@ -1,4 +1,4 @@
-//! First come, first served, on a bounded number of threads.
+//! The threads that SIMPLE runs inferences on, first come, first served, and that tell callers of every scheduler how theirs ended.
 //!
 //! A caller who waits for an inference that no worker has begun can take it back and run it on its own
 //! thread, which saves handing it over and back.
@@ -19,13 +19,15 @@ use optimium_tensor::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::request::Run;
 
+use super::{Refusal, stopped};
+
 /// Long against a wake-up, which it saves, and short against what a person notices, which it may cost once when a caller
 /// changes its ways.
 const NAP: Duration = Duration::from_micros(500);
 
 /// Threads that run inferences, and the queue in front of them. Threads start with the first inferences and
 /// sleep while there is nothing to do.
-pub(crate) struct Scheduler(Arc<Shared>);
+pub(crate) struct Workers(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -71,15 +73,15 @@ thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread belongs to a scheduler.
+/// Whether this is such a thread.
 pub(crate) fn is_worker() -> bool {
     IS_WORKER.get()
 }
 
-impl Scheduler {
-    /// A scheduler that runs up to `max_workers` inferences at once.
-    pub(crate) fn new(max_workers: usize) -> Scheduler {
-        Scheduler(Arc::new(Shared {
+impl Workers {
+    /// Up to `max_workers` threads, which run an inference each.
+    pub(crate) fn new(max_workers: usize) -> Workers {
+        Workers(Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             max_workers: max_workers.max(1),
@@ -87,18 +89,18 @@ impl Scheduler {
         }))
     }
 
-    /// Queues `run`. Where it `is_awaited`, its caller is expected to [take it back](Scheduler::take_back) at once.
+    /// Queues `run`. Where it `is_awaited`, its caller is expected to [take it back](Workers::take_back) at once.
     ///
     /// # Errors
     /// `run` comes back where it cannot run any more, with [`InvalidState`](ErrorKind::InvalidState) after
-    /// [`stop`](Scheduler::stop) or a fork, or [`Os`](ErrorKind::Os) where no thread can be started.
-    pub(crate) fn submit(&self, run: Run, is_awaited: bool) -> Result<(), (Run, Error)> {
+    /// [`stop`](Workers::stop) or a fork, or [`Os`](ErrorKind::Os) where no thread can be started.
+    pub(crate) fn submit(&self, run: Run, is_awaited: bool) -> Result<(), Refusal> {
         if let Err(error) = self.check_process() {
-            return Err((run, error));
+            return Err(Box::new((run, error)));
         }
         let mut state = self.0.lock();
         if state.stopped {
-            return Err((run, stopped()));
+            return Err(Box::new((run, stopped())));
         }
         // A caller that begins several inferences wants them to run side by side: one is left to it.
         let reserve = is_awaited && !state.has_reserved();
@@ -108,7 +110,7 @@ impl Scheduler {
             return Ok(());
         }
         if let Err(error) = self.0.ensure_worker(&mut state) {
-            return Err((run, error));
+            return Err(Box::new((run, error)));
         }
         state.reserving |= reserve;
         state.queue.push_back(Queued { run, reserved: if reserve { 2 } else { 0 } });
@@ -247,12 +249,4 @@ impl Shared {
         state.queue.iter_mut().for_each(|queued| queued.reserved = queued.reserved.saturating_sub(1));
         state
     }
-}
-
-/// The error of an inference that a stopped scheduler was given.
-fn stopped() -> Error {
-    Error::new(
-        ErrorKind::InvalidState,
-        "the runtime that the model was loaded in was finalized, or lived before a fork; load the model again",
-    )
 }
