@@ -166,7 +166,9 @@ impl Direct {
         let mut stretch = self.stretch(job, view, left, first);
         stretch.result.rows = width;
         stretch.result.line_stride = geometry.output[1];
-        stretch.taps.grid = spans.map(|span| span.taps.len());
+        // Where one axis sees no tap, there is none.
+        let sees = spans.iter().all(|span| !span.taps.is_empty());
+        stretch.taps.grid = if sees { spans.map(|span| span.taps.len()) } else { [0, 0] };
         stretch.taps.first = spans.map(|span| span.taps.start);
         // SAFETY: the slices are checked; parts have lines or panels of their own, rectangles other pixels.
         unsafe { stretch.run(0..row.outputs.len() * width, job.panels.clone()) };

@@ -2,9 +2,11 @@
 //!
 //! The lines of the image that some lines of the output need are rounded to bfloat16 with zeros around them, in a band that stays
 //! in the cache. Where channels come in pairs, what the kernel covers are pieces of the band, as for any convolution; else they
-//! are gathered into rows. Pixels of bfloat16 under a kernel of one tap are such rows where they lie.
+//! are gathered into rows. Pixels of bfloat16 under a kernel of one tap are such rows where they lie. Groups of channels are
+//! products of their own, of columns of the same band. Kernels whose taps lie apart leave out those outside of the image.
 
 mod band;
+mod visible;
 
 use std::ops::Range;
 
@@ -35,6 +37,20 @@ fn problem(parameters: &Parameters, images: &Images) -> Problem {
     Problem { m: images.pixels(), n, k: taps * parameters.group_inputs() }
 }
 
+/// Elements that a band may have, so that it stays in the second-level cache.
+const BAND_LEN: usize = 128 << 10;
+
+/// Output pixels whose factors are pieces of memory.
+struct Stretch<'a> {
+    /// The image, in pairs of bfloat16.
+    view: View<'a>,
+    taps: Taps,
+    /// The pixels under the first tap of the rows.
+    left: Lines,
+    result: Lines,
+    rows: Range<usize>,
+}
+
 /// One call of [`ConvolutionBf16::run`].
 struct Job<'a, L, T> {
     geometry: &'a Geometry,
@@ -59,7 +75,7 @@ impl ConvolutionBf16 {
         const PIECE: f64 = 2.0;
         let problem = problem(parameters, images);
         let product = candidates_bf16(level, &problem)[0].cost / problem.m.max(1) as f64;
-        let product = parameters.groups as f64 * product;
+        let product = parameters.groups as f64 * product * visible::share_of_taps(parameters, images);
         let (channels, [height, width]) = (parameters.input_channels, parameters.kernel);
         let pairs = channels.is_multiple_of(2);
         if rounded && pairs && parameters.kernel == [1, 1] {
@@ -104,6 +120,9 @@ impl ConvolutionBf16 {
     pub fn scratch_len(&self, geometry: &Geometry) -> usize {
         if geometry.output_pixels() == 0 {
             return 0;
+        }
+        if self.visible(geometry).is_some() {
+            return self.visible_scratch_len(geometry);
         }
         self.band(geometry, 0..self.band_lines(geometry)).len() + self.gathered_len(geometry)
     }
@@ -154,11 +173,15 @@ impl ConvolutionBf16 {
                 unsafe { product.run(rows.clone(), panels) };
             });
         }
+        let spans = self.visible(geometry);
         let image = geometry.output[0] * geometry.output[1];
         for index in rows.start / image..rows.end.div_ceil(image) {
             let start = index * image;
             let of_image = rows.start.max(start) - start..rows.end.min(start + image) - start;
-            self.run_image(&job, index, of_image, scratch);
+            match &spans {
+                Some(spans) => self.run_visible(&job, spans, index, of_image, scratch),
+                None => self.run_image(&job, index, of_image, scratch),
+            }
         }
     }
 
@@ -199,7 +222,7 @@ impl ConvolutionBf16 {
             let result = Lines { start: (image * height + first) * width, ..Lines::straight(1) };
             let rows = pixel - first * width..end - first * width;
             if self.parameters.input_channels.is_multiple_of(2) {
-                self.multiply_pieces(job, &band, of_band, result, rows);
+                self.multiply_pieces(job, &self.band_stretch(job.geometry, &band, of_band, result, rows));
             } else {
                 self.multiply_gathered(job, &band, of_band, result, rows, gathered);
             }
@@ -208,33 +231,46 @@ impl ConvolutionBf16 {
     }
 
     /// The output pixels `rows` of a band whose pixels are pairs, as they lie there.
-    fn multiply_pieces<L: Real, T: Real>(
+    fn band_stretch<'a>(
         &self,
-        job: &Job<L, T>,
+        geometry: &Geometry,
         band: &RoundedBand,
-        pairs: &[u32],
+        pairs: &'a [u32],
         result: Lines,
         rows: Range<usize>,
-    ) {
+    ) -> Stretch<'a> {
         let [down, across] = self.parameters.stride;
-        let channels = self.parameters.input_channels / 2;
-        let of_group = self.parameters.group_inputs() / 2;
-        let view = View { data: &[], pixel: channels, line: band.size[1] * channels };
+        let pixel = self.parameters.input_channels / 2;
+        let view = View { data: bytemuck::cast_slice(pairs), pixel, line: band.size[1] * pixel };
         let left = Lines {
             start: 0,
-            rows: job.geometry.output[1],
+            rows: geometry.output[1],
             stride: across * view.pixel,
             line_stride: down * view.line,
         };
-        let taps = Taps { channels: of_group, ..Taps::of(&self.parameters, true) };
+        Stretch { view, taps: self.taps(), left, result, rows }
+    }
+
+    /// The taps of a group, whose channels are pairs.
+    fn taps(&self) -> Taps {
+        Taps { channels: self.parameters.group_inputs() / 2, ..Taps::of(&self.parameters, true) }
+    }
+
+    /// The products of one stretch with the weights of all groups.
+    ///
+    /// # Panics
+    /// Where a row's taps reach past the view.
+    fn multiply_pieces<L: Real, T: Real>(&self, job: &Job<L, T>, stretch: &Stretch) {
+        let Stretch { view, taps, left, result, ref rows } = *stretch;
+        let [down, across] = self.parameters.stride;
         taps.with_runs(&view, |runs, run_length| {
             let farthest = left.farthest(rows.clone()) + runs.iter().map(|run| run.left).max().unwrap_or(0);
-            let last_group = channels - of_group;
-            assert!(farthest + last_group + run_length <= pairs.len(), "the kernel reaches past the band");
-            let row_len = of_group * down * across;
-            self.each_group(job, pairs.as_ptr(), left, |product, panels| {
+            let needed = farthest + (self.parameters.groups - 1) * taps.channels + run_length;
+            assert!(runs.is_empty() || needed <= view.data.len(), "the kernel reaches past the image");
+            let row_len = taps.channels * down * across;
+            self.each_group(job, view.data.as_ptr().cast(), left, |product, panels| {
                 let product = Product { runs, run_length, result, row_len, ..product };
-                // SAFETY: all pieces lie in the band; the other slices are checked, and parts have rows or panels of their own.
+                // SAFETY: all pieces lie in the view; the other slices are checked, and parts have rows or panels of their own.
                 unsafe { product.run(rows.clone(), panels) };
             });
         });
@@ -304,8 +340,6 @@ impl ConvolutionBf16 {
 
     /// Output lines whose input is rounded at once.
     fn band_lines(&self, geometry: &Geometry) -> usize {
-        /// Elements that a band may have, so that it stays in the second-level cache.
-        const BAND_LEN: usize = 128 << 10;
         let line = self.band(geometry, 0..1).size[1] * self.parameters.input_channels;
         let lines =
             (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
@@ -322,7 +356,7 @@ mod tests {
 
     /// `[batch, height, width, inputs, outputs, kernel, kernel, stride, stride, dilation, dilation, padding begin and end
     /// down, across]`
-    const CASES: [[usize; 15]; 16] = [
+    const CASES: [[usize; 15]; 26] = [
         [1, 7, 9, 8, 16, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
         [2, 8, 7, 8, 20, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0],
         [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
@@ -334,6 +368,16 @@ mod tests {
         [2, 9, 11, 4, 16, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2],
         [1, 1, 40, 8, 16, 1, 5, 1, 1, 1, 1, 0, 0, 2, 2],
         [1, 2, 2, 3, 5, 5, 5, 1, 1, 1, 1, 4, 4, 4, 4],
+        [1, 7, 6, 16, 40, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2],
+        [2, 17, 15, 6, 20, 3, 3, 1, 1, 12, 12, 12, 12, 12, 12],
+        [1, 13, 16, 8, 33, 3, 3, 1, 1, 24, 24, 24, 24, 24, 24],
+        [1, 33, 33, 256, 8, 3, 3, 1, 1, 6, 6, 6, 6, 6, 6],
+        [2, 15, 19, 8, 16, 3, 3, 2, 3, 2, 12, 2, 1, 12, 11],
+        [1, 5, 90, 500, 3, 3, 2, 2, 1, 2, 1, 9, 9, 0, 2],
+        [1, 9, 8, 5, 7, 3, 3, 1, 1, 12, 12, 12, 12, 12, 12],
+        [1, 4, 5, 8, 16, 3, 3, 1, 1, 2, 1, 2, 2, 3, 9],
+        [2, 4, 5, 8, 16, 3, 3, 1, 2, 1, 3, 9, 9, 9, 2],
+        [2, 1, 1, 4, 6, 5, 3, 1, 1, 2, 2, 7, 6, 5, 4],
         [1, 40, 50, 12, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [0, 5, 5, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [1, 5, 5, 3, 0, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
@@ -342,12 +386,15 @@ mod tests {
     ];
 
     /// The same, and the number of groups.
-    const GROUPED: [([usize; 15], usize); 5] = [
+    const GROUPED: [([usize; 15], usize); 8] = [
         ([1, 5, 7, 12, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 2),
         ([2, 6, 7, 60, 240, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 3),
         ([1, 7, 7, 16, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1], 4),
         ([2, 9, 8, 24, 6, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1], 3),
         ([1, 30, 41, 8, 8, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2], 4),
+        ([1, 9, 11, 24, 66, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2], 3),
+        ([2, 14, 15, 16, 64, 3, 3, 2, 1, 12, 12, 12, 12, 12, 12], 4),
+        ([1, 16, 13, 12, 18, 3, 3, 1, 2, 24, 24, 24, 24, 24, 24], 2),
     ];
 
     /// A case whose factors are bfloat16 already.
