@@ -129,6 +129,32 @@ def test_other_files_are_no_profiles(tmp_path: Path, content: str, message: str)
         report.load(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("durations",), []),
+        (("durations", 0), "x"),
+        (("machine", "cpu"), None),
+        (("layers", 0, "name"), ["conv"]),
+        (("layers", 0, "constant_bytes"), None),
+        (("layers", 0, "durations", 0), "x"),
+        (("layers", 0, "output_shapes"), []),
+        (("layers",), []),
+        (("spans", 0, 0), "SLEEP"),
+    ],
+)
+def test_damaged_profiles_are_refused(tmp_path: Path, place: tuple[str | int, ...], value: object) -> None:
+    path = tmp_path / "profile.json"
+    report.save(profiles.profile(), path)
+    part = stored = json.loads(path.read_text())
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(stored))
+    with pytest.raises(rt.InvalidArgumentError, match="damaged"):
+        report.load(path)
+
+
 def test_traces_have_a_track_for_every_worker(tmp_path: Path) -> None:
     report.write_trace(profiles.profile(), tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]

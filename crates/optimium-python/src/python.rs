@@ -52,7 +52,7 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T>
     py.detach(|| guarded(work)).map_err(|error| raise(py, error))
 }
 
-/// Threads that are [`detached`], or on their way back.
+/// Threads that are in the runtime, or on their way back.
 static VISITORS: AtomicUsize = AtomicUsize::new(0);
 
 /// A thread's time among [`VISITORS`], in the process of that [generation](fork::generation).
@@ -79,7 +79,7 @@ pub(crate) fn forget_visitors() {
     VISITORS.store(0, Ordering::Relaxed);
 }
 
-/// Waits until no thread is [`detached`], for as long as `limit`.
+/// Waits until no thread is in the runtime, for as long as `limit`.
 pub(crate) fn wait_for_visitors(py: Python<'_>, limit: Duration) {
     const PERIOD: Duration = Duration::from_millis(1);
     let end = Instant::now() + limit;
@@ -92,6 +92,8 @@ pub(crate) fn wait_for_visitors(py: Python<'_>, limit: Duration) {
 
 /// Does `work` that takes less time than other Python threads would need to begin: as [`detached`], but they wait.
 pub(crate) fn attached<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> PyResult<T> {
+    // A callback may let go of the interpreter meanwhile.
+    let _visit = Visit::begin();
     guarded(work).map_err(|error| raise(py, error))
 }
 

@@ -155,10 +155,8 @@ impl PyInferRequest {
         let timeout = optional::<i64>("timeout", timeout)?.unwrap_or(0);
         let timeout = u64::try_from(timeout)
             .map_err(|_| invalid_argument(py, format!("a timeout cannot be {timeout} microseconds")))?;
-        if timeout == 0
-            && let Some(result) = self.request.wait_quickly()
-        {
-            return attached(py, || result).map(|()| false);
+        if timeout == 0 && attached(py, || self.request.wait_quickly().transpose())?.is_some() {
+            return Ok(false);
         }
         let mut raised = None;
         let mut is_interrupted = || {

@@ -106,6 +106,12 @@ pub fn convert(
 ) -> Result<Compression> {
     let runtime = lifecycle::current()?;
     progress("reading", 0.0)?;
+    if source.is_dir() {
+        return Err(Error::container(format!(
+            "{} is a folder; only .onnx and .tflite files can be converted",
+            source.display()
+        )));
+    }
     let mut graph = read(source)?;
     progress("simplifying", 0.4)?;
     prepare(&mut graph, &options.keep_tensors).map_err(|error| error.context(source.display()))?;

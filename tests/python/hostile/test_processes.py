@@ -34,6 +34,13 @@ def start(count):
             id="exit with busy daemon threads",
         ),
         pytest.param(
+            "model = load('affine', threads=1)"
+            + DAEMONS.replace("    while", "    request.set_callback(lambda *_: time.sleep(0.003))\n    while")
+            + "start(4); time.sleep(0.05)",
+            "",
+            id="exit with daemon threads in callbacks",
+        ),
+        pytest.param(
             SLOW + "request = model.create_request()\n"
             "request.set_callback(lambda *_: rt.finalize())\nrequest.infer([x], [y])\nrequest.wait()\nprint('ended')",
             "ended\n",

@@ -55,7 +55,8 @@ pub(super) fn layouts(model: &model::Inner, inputs: &mut [Tensor], outputs: &[Te
         let usable = |append: &Append| append.output == index && is_along(output, append.axis);
         if output.blocks().is_some() && !appends.iter().any(usable) {
             return Err(Error::invalid_argument(format!(
-                "the output {:?} has to be C-contiguous: only caches that grow can be written in an array with room for more",
+                "the output {:?} has to be C-contiguous: only caches that grow, of a model in one stage, can be written in an \
+                 array with room for more",
                 info.name
             )));
         }

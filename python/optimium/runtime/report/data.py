@@ -117,10 +117,14 @@ def _names_family(word: str) -> bool:
     return word == "bf16" or word.isalpha() and word not in ("at", "axis", "tile", "with")
 
 
+#: What a span can be.
+ACTIVITIES = ("MODEL_EXECUTE", "LAYER_EXECUTE", "LAUNCH", "DEVICE_EXECUTE", "COPY", "QUEUE", "WAIT")
+
+
 class Span(NamedTuple):
     """Something that lasted from `start` to `end`, on a clock that all profiles of a process share."""
 
-    #: MODEL_EXECUTE, LAYER_EXECUTE, LAUNCH, DEVICE_EXECUTE, COPY, QUEUE or WAIT.
+    #: One of `ACTIVITIES`.
     activity: str
     start: int
     end: int

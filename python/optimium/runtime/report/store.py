@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from .._errors import InvalidArgumentError
 from .._types import MemoryBlock, MemoryDetails
-from .data import Layer, Machine, Profile, Span, Total
+from .data import ACTIVITIES, Layer, Machine, Profile, Span, Total
 
 #: What the files call themselves.
 FORMAT = "optimium-profile"
@@ -67,9 +68,12 @@ def load(path: _Path) -> Profile:
         told = data.get("format_version")
         raise InvalidArgumentError(f"{path} is a profile of version {told}; this runtime reads version {FORMAT_VERSION}")
     try:
-        return _profile(data)
+        profile = _profile(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidArgumentError(f"{path} is a damaged profile: {type(error).__name__} {error}") from error
+    if not _fits(profile, Profile) or not _is_consistent(profile):
+        raise InvalidArgumentError(f"{path} is a damaged profile: its values do not fit each other")
+    return profile
 
 
 def _profile(data: dict[str, Any]) -> Profile:
@@ -93,3 +97,33 @@ def _layer(data: dict[str, Any]) -> Layer:
     for name in ("input_shapes", "output_shapes"):
         fields[name] = tuple(tuple(shape) for shape in fields[name])
     return Layer(**fields)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value is of an annotated type, down to its parts."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(key, arguments[0]) and _fits(value[key], arguments[1]) for key in value)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not isinstance(value, kind):
+        return False
+    parts = get_type_hints(kind) if is_dataclass(kind) or hasattr(kind, "_fields") else {}
+    return all(_fits(getattr(value, name), part) for name, part in parts.items())
+
+
+def _is_consistent(profile: Profile) -> bool:
+    """Whether what refers to something else finds it."""
+    layers = len(profile.layers)
+    shapes = all(
+        len(layer.inputs) == len(layer.input_shapes) and len(layer.outputs) == len(layer.output_shapes)
+        for layer in profile.layers
+    )
+    spans = all(
+        span.activity in ACTIVITIES and (span.operation is None or 0 <= span.operation < layers) for span in profile.spans
+    )
+    return bool(profile.durations) and shapes and spans
