@@ -89,7 +89,7 @@ unsafe fn magnitudes<S: Simd>(simd: S, rows: [*const f32; 2], length: usize) -> 
 }
 
 /// Whether `factor` times the right matrix of `k` rows and `n` columns may be computed by
-/// [`gemm_strassen`](super::gemm_strassen()), within the errors that the [module](super) states. Element `i, j` is
+/// [`gemm_strassen`](super::gemm_strassen()), within the errors that the module states. Element `i, j` is
 /// `b[i * row_stride + j * column_stride]`, where one stride is 1. All of it is read.
 ///
 /// # Panics

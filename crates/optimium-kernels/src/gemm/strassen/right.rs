@@ -27,7 +27,7 @@ impl PackedStrassen {
     /// The matrix of twice as many rows and columns as `layout`, whose element of row `i` and column `j` is
     /// `b[i * row_stride + j * column_stride]`, of which one stride is 1. `b` is asked for only where the block is not stored;
     /// `origin` says how it is made of the weights, and is part of the block's [form](Packing::block). The sums are rounded
-    /// once. Results are as exact as the [module](super) says where the matrix [suits](super::suits_strassen).
+    /// once. Results are as exact as the module says where the matrix [suits](super::suits_strassen).
     ///
     /// # Panics
     /// Where neither stride is 1, or `b` is too short for them.
