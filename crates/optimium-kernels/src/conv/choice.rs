@@ -211,7 +211,7 @@ fn direct_cost(level: Level, parameters: &Parameters, algorithm: Algorithm, imag
 }
 
 /// The share of the taps that are computed, of those of dilated kernels that lie outside of the images.
-fn visible_share(parameters: &Parameters, images: &Images) -> f64 {
+pub(super) fn visible_share(parameters: &Parameters, images: &Images) -> f64 {
     if parameters.dilation == [1, 1] {
         return 1.0;
     }

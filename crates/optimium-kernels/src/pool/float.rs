@@ -163,9 +163,12 @@ impl Pool<'_> {
         let mut sums = [simd.splat(if MAX { f32::NEG_INFINITY } else { 0.0 }); N];
         let step = g.dilation[1] * g.input_stride;
         let row_step = g.dilation[0] * g.input[1] * g.input_stride;
-        let pixel = (image + rows.position(rows.valid.start) * g.input[1])
+        // A window without elements may begin before the image: the address wraps, and is not read.
+        let pixel = rows
+            .position(rows.valid.start)
+            .wrapping_mul(g.input[1])
+            .wrapping_add(image)
             .wrapping_add(columns.position(columns.valid.start));
-        // The address of a window without elements is not read.
         let mut x =
             self.x.as_ptr().wrapping_add(pixel.wrapping_mul(g.input_stride)).wrapping_add(channels.first);
         // SAFETY: forwarded; the elements follow each other at those steps.

@@ -8,10 +8,10 @@ use std::ops::Range;
 use super::band::RoundedBand;
 use super::{ConvolutionBf16, Job, Stretch};
 use crate::Real;
-use crate::conv::choice::Images;
+use crate::conv::choice::{Images, visible_share};
 use crate::conv::parameters::{Geometry, Parameters};
 use crate::conv::taps::{Taps, View};
-use crate::conv::visible::{self, Span, visible_taps};
+use crate::conv::visible::{self, Span};
 use crate::gemm::{Lines, as_pairs};
 
 /// The output positions by the taps that they see, along both axes.
@@ -24,12 +24,7 @@ fn serves(parameters: &Parameters) -> bool {
 
 /// The share of the taps that are multiplied.
 pub(super) fn share_of_taps(parameters: &Parameters, images: &Images) -> f64 {
-    if !serves(parameters) {
-        return 1.0;
-    }
-    let taps = |axis: usize| visible_taps(parameters, images.output[axis], axis);
-    let [down, across] = parameters.kernel;
-    taps(0) * taps(1) / (down * across) as f64
+    if serves(parameters) { visible_share(parameters, images) } else { 1.0 }
 }
 
 /// Lines of `width` pixels that start so many `pixel` pairs apart.

@@ -92,7 +92,7 @@ impl Tiles {
         // What lies before the image wraps around to the largest numbers.
         let [y, x] = self.position(place, line, pixel);
         let (y, x) = (y.wrapping_sub(self.geometry.padding[0]), x.wrapping_sub(self.geometry.padding[1]));
-        (y < height && x < width).then_some((place.image * height + y) * width + x)
+        (y < height && x < width).then(|| (place.image * height + y) * width + x)
     }
 }
 
