@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use optimium_kernels::epilogue::Epilogue;
 use optimium_kernels::gemm::{
-    Layout, PackedBf16, PackedMatrix, PackedStrassen, Problem, Tile, candidates, candidates_strassen, gemm,
+    Layout, PackedBf16, PackedMatrix, PackedStrassen, Problem, candidates, candidates_strassen, gemm,
     gemm_bf16, gemm_strassen,
 };
 use optimium_kernels::{AlignedVec, Packing, Part, SharedSlice, activation::Activation};
@@ -64,11 +64,9 @@ fn tiles(bench: &mut Bench) {
     for sizes in SIZES {
         let [m, n, k] = sizes;
         for (index, candidate) in candidates(bench.level, &Problem { m, n, k }).iter().enumerate() {
-            let Tile { rows, vectors } = candidate.layout.tile;
-            let columns = vectors * candidate.layout.level.lanes();
             let name = match index {
                 0 => format!("{m}x{n}x{k}"),
-                _ => format!("{m}x{n}x{k} by tiles of {rows}x{columns}"),
+                _ => format!("{m}x{n}x{k} by {}", candidate.layout),
             };
             if index == 0 || !bench.is_quick() {
                 product(bench, &name, sizes, &candidate.layout, Activation::Relu);

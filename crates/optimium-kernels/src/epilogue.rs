@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use crate::SharedSlice;
 use crate::activation::{Activation, apply, apply_prelu};
 use crate::elementwise::Source;
+use crate::{Real, SharedSlice};
 
 /// `activation(sum + bias + residual)`, or `activation(sum + bias) + residual`.
 ///
@@ -25,6 +25,9 @@ pub struct Epilogue<'a, T = f32> {
     pub activation: Activation,
     /// The negative slope of [`Activation::PRelu`], one value a column.
     pub slope: Option<&'a [f32]>,
+    /// Weights that this worker reads next, as elements of any type, where they are known: they are brought nearer while the last
+    /// sums are computed.
+    pub following: &'a [f32],
 }
 
 /// The second operand of a fused addition.
@@ -109,16 +112,54 @@ pub(crate) unsafe fn finish<S: Simd>(
         },
         None => simd.splat(0.0),
     };
-    let late = epilogue.residual.is_some_and(|residual| residual.after_activation);
+    let slope = match epilogue.slope {
+        // SAFETY: as above.
+        Some(slope) => unsafe { simd.load_masked(slope.as_ptr().add(column), mask) },
+        None => simd.splat(0.0),
+    };
+    apply_all(simd, epilogue, sums, residual, slope)
+}
+
+/// As [`finish`], for a vector all of whose columns exist.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn finish_whole<S: Simd, T: Real>(
+    simd: S,
+    epilogue: &Epilogue<T>,
+    row: usize,
+    column: usize,
+    sums: S::F32,
+) -> S::F32 {
+    let zero = simd.splat(0.0);
+    // SAFETY: the caller promises that the row and the columns exist.
+    let (residual, slope) = unsafe {
+        let residual = |residual: &Residual<T>| {
+            T::load(simd, residual.data.as_ptr().add(row * residual.stride + column))
+        };
+        let slope = |slope: &[f32]| simd.load(slope.as_ptr().add(column));
+        (epilogue.residual.as_ref().map_or(zero, residual), epilogue.slope.map_or(zero, slope))
+    };
+    apply_all(simd, epilogue, sums, residual, slope)
+}
+
+/// Residual and activation in their order. Where there is none of one, its vector may be any.
+#[inline(always)]
+fn apply_all<S: Simd, T>(
+    simd: S,
+    epilogue: &Epilogue<T>,
+    sums: S::F32,
+    residual: S::F32,
+    slope: S::F32,
+) -> S::F32 {
+    let late = epilogue.residual.as_ref().is_some_and(|residual| residual.after_activation);
     // Adding a zero would turn a negative zero positive.
     let early = epilogue.residual.is_some() && !late;
     let x = if early { simd.add(sums, residual) } else { sums };
-    let x = match (epilogue.activation, epilogue.slope) {
-        (Activation::PRelu, Some(slope)) => {
-            // SAFETY: as above.
-            apply_prelu(simd, x, unsafe { simd.load_masked(slope.as_ptr().add(column), mask) })
-        }
-        (activation, _) => apply(simd, activation, x),
+    let x = match epilogue.activation {
+        Activation::PRelu if epilogue.slope.is_some() => apply_prelu(simd, x, slope),
+        activation => apply(simd, activation, x),
     };
     if late { simd.add(x, residual) } else { x }
 }

@@ -32,6 +32,7 @@ pub mod reduce;
 pub mod resize;
 mod shared;
 pub mod softmax;
+pub mod strips;
 pub mod weight_only;
 
 pub use packing::{

@@ -12,6 +12,7 @@ mod trigonometric;
 use optimium_simd::Simd;
 
 pub use erf::erf;
+pub(crate) use exponential::exp2_up_to_one;
 pub use exponential::{exp, expm1, sigmoid, tanh};
 pub(crate) use logarithm::log1p_of_fraction;
 pub use logarithm::{log, log1p};
@@ -44,6 +45,8 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Function {
         Exp,
+        /// Of what is greater than 1 that of 1.
+        Exp2,
         Expm1,
         Log,
         Log1p,
@@ -64,6 +67,7 @@ mod tests {
                 let x = unsafe { simd.load(chunk.as_ptr()) };
                 let y = match self.0 {
                     Function::Exp => exp(simd, x),
+                    Function::Exp2 => exp2_up_to_one(simd, simd.min(simd.splat(1.0), x)),
                     Function::Expm1 => expm1(simd, x),
                     Function::Log => log(simd, x),
                     Function::Log1p => log1p(simd, x),
@@ -82,6 +86,7 @@ mod tests {
     fn reference(function: Function, x: f64) -> f64 {
         match function {
             Function::Exp => x.exp(),
+            Function::Exp2 => (if x > 1.0 { 1.0 } else { x }).exp2(),
             Function::Expm1 => x.exp_m1(),
             Function::Log => x.ln(),
             Function::Log1p => x.ln_1p(),
@@ -105,6 +110,7 @@ mod tests {
     fn functions_are_as_accurate_as_they_say() {
         let limits = [
             (Function::Exp, 2.0),
+            (Function::Exp2, 3.0),
             (Function::Expm1, 3.0),
             (Function::Log, 2.0),
             (Function::Log1p, 3.0),

@@ -11,6 +11,7 @@ use optimium_graph::ops::Operator;
 use optimium_graph::{Graph, Node, ValueId};
 use optimium_tensor::{Expr, TensorShape};
 
+use crate::chain::{Operands, operands};
 use crate::layer::Layer;
 
 /// For each value the root whose memory it lies in, and its first byte there.
@@ -104,10 +105,11 @@ impl<'a> Planner<'a> {
         let count = graph.values().len();
         let (mut last_use, mut producers) = (vec![0; count], vec![None; count]);
         let mut readers = vec![Vec::new(); count];
-        for (index, node) in graph.nodes().iter().enumerate() {
-            node.inputs.iter().flatten().for_each(|value| last_use[value.index()] = index);
-            node.outputs.iter().flatten().for_each(|value| producers[value.index()] = Some(index));
-            for (input, value) in node.inputs.iter().enumerate() {
+        for index in 0..graph.nodes().len() {
+            let Operands { inputs, outputs } = operands(graph, layers, index);
+            inputs.iter().flatten().for_each(|value| last_use[value.index()] = index);
+            outputs.iter().flatten().for_each(|value| producers[value.index()] = Some(index));
+            for (input, value) in inputs.iter().enumerate() {
                 value.iter().for_each(|value| readers[value.index()].push((index, input)));
             }
         }

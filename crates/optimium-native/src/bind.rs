@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use optimium_graph::{ValueId, shapes};
+use optimium_kernels::Part;
 use optimium_tensor::{Buffer, Error, Result, SymbolValues};
 
 use crate::arena::{Block, lay_out};
-use crate::layer::{Binding, Bound, Scratch, Step};
+use crate::chain;
+use crate::layer::{Binding, Bound, FirstWeights, Nodes, Scratch, Step};
 use crate::memory::Operand;
 use crate::plan::{Lifetime, Place, Plan, describe};
 use crate::symbols::{SymbolOrder, SymbolSet};
@@ -61,6 +63,39 @@ pub(crate) struct BoundStep {
     pub(crate) node: usize,
     /// Who waits for whom before the next one begins.
     pub(crate) then: Then,
+    /// The weights that are read next.
+    following: Option<Following>,
+}
+
+/// The weights that a later step begins with.
+struct Following {
+    weights: Arc<dyn FirstWeights>,
+    /// Whether all workers read some.
+    parallel: bool,
+}
+
+/// Steps without weights that may lie between one that fetches weights and the one that reads them: longer ways replace them in
+/// the cache.
+const STEPS_BETWEEN: usize = 2;
+
+/// Elements that are fetched ahead, at most: what a second cache has room for beside what is at work.
+const FETCHED_AHEAD: usize = 64 << 10;
+
+impl BoundStep {
+    fn new(node: usize, step: Step) -> BoundStep {
+        BoundStep { step, node, then: Then::GoOn, following: None }
+    }
+
+    /// The weights that the worker of that part reads after this step, if they are known and worth to be fetched.
+    pub(crate) fn following(&self, part: Part) -> &[f32] {
+        let Some(Following { weights, parallel }) = &self.following else { return &[] };
+        let weights = match (parallel, part.index) {
+            (true, _) => weights.of(part),
+            (false, 0) => weights.of(Part::WHOLE),
+            (false, _) => &[],
+        };
+        &weights[..weights.len().min(FETCHED_AHEAD)]
+    }
 }
 
 /// What workers do between two steps.
@@ -109,9 +144,8 @@ impl BoundPlan {
         let (mut steps, mut nodes, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
         for index in plan.region.nodes.clone() {
             let (step, evaluated) = bind_node(plan, index, &operands, &symbols, &order, &mut scratch)?;
-            let node = &plan.graph.nodes()[index];
-            let operands = node.inputs.iter().chain(&node.outputs).flatten();
-            nodes.push(operands.fold(evaluated, |set, id| set.with(values[id.index()])));
+            let operands = chain::operands(&plan.graph, &plan.layers, index);
+            nodes.push(operands.values().fold(evaluated, |set, id| set.with(values[id.index()])));
             steps.push(step);
         }
         let lifetimes = plan.lifetimes.iter().map(|lifetime| order.set_of(&lifetime.bytes)).collect();
@@ -158,13 +192,23 @@ impl BoundPlan {
     ) -> BoundPlan {
         let to_do = plan.region.nodes.clone().zip(&nodes).filter(|(_, step)| !step.is_nothing());
         let mut steps: Vec<BoundStep> =
-            to_do.map(|(node, step)| BoundStep { step: step.clone(), node, then: Then::GoOn }).collect();
+            to_do.map(|(node, step)| BoundStep::new(node, step.clone())).collect();
         for index in 1..steps.len() {
             steps[index - 1].then = Then::between(&steps[index - 1].step, &steps[index].step);
+        }
+        for index in 0..steps.len() {
+            steps[index].following = following(&steps[index + 1..]);
         }
         let is_serial = steps.iter().all(|step| !step.step.parallel);
         BoundPlan { steps, operands, arena_bytes, scratch, is_serial, nodes, layout, symbols }
     }
+}
+
+/// The weights that the first of `steps` to read some begins with.
+fn following(steps: &[BoundStep]) -> Option<Following> {
+    let step =
+        steps.iter().take(STEPS_BETWEEN + 1).map(|step| &step.step).find(|step| step.first.is_some())?;
+    Some(Following { weights: step.first.clone()?, parallel: step.parallel })
 }
 
 /// The step of node `index`, and the symbols of the expressions that it was made with.
@@ -180,14 +224,16 @@ fn bind_node(
     let bound = |ids: &[Option<ValueId>]| -> Vec<Option<Arc<Bound>>> {
         ids.iter().map(|id| id.and_then(|id| operands[id.index()].clone())).collect()
     };
-    let (inputs, outputs) = (bound(&node.inputs), bound(&node.outputs));
+    let of_layer = chain::operands(&plan.graph, &plan.layers, index);
+    let (inputs, outputs) = (bound(&of_layer.inputs), bound(of_layer.outputs));
     let mut binding = Binding::new(&inputs, &outputs, (symbols, order), *scratch);
     let mut step = layer.bind(&mut binding).map_err(|error| error.context(describe(node)))?;
     *scratch = binding.scratch;
     let evaluated = binding.evaluated();
     // A plan that keeps every tensor readable is there to be looked into: what it does depends on less.
     let may_be_alone = plan.options.memory_optimization;
-    if step.parallel && may_be_alone && !work::is_worth_sharing(&node.op, &inputs, &outputs) {
+    let is_one = layer.nodes == Nodes::Own;
+    if step.parallel && may_be_alone && is_one && !work::is_worth_sharing(&node.op, &inputs, &outputs) {
         step.parallel = false;
     }
     Ok((step, evaluated))
@@ -262,6 +308,37 @@ fn operand(plan: &Plan, value: usize, symbols: &SymbolValues, offsets: &[usize])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Weights of which each part reads its own.
+    struct Halves(Vec<f32>);
+
+    impl FirstWeights for Halves {
+        fn of(&self, part: Part) -> &[f32] {
+            &self.0[part.range(self.0.len())]
+        }
+    }
+
+    #[test]
+    fn the_weights_that_follow_are_those_of_the_next_step_that_has_some() {
+        let weights = || Halves(vec![0.0; 2000]);
+        let parallel = || Step::parallel(|_, _| Ok(()));
+        let serial = || Step::serial(|_| Ok(()));
+        let halves = [Part { index: 0, count: 2 }, Part { index: 1, count: 2 }];
+        // The steps behind one, and how many elements its two workers fetch.
+        let cases: [(Vec<Step>, [usize; 2]); 6] = [
+            (vec![], [0, 0]),
+            (vec![parallel().reads_first(weights()), parallel()], [1000, 1000]),
+            (vec![serial().reads_first(weights())], [2000, 0]),
+            (vec![parallel(), serial(), parallel().reads_first(weights())], [1000, 1000]),
+            (vec![parallel(), serial(), serial(), parallel().reads_first(weights())], [0, 0]),
+            (vec![parallel().reads_first(Halves(vec![0.0; 3 * FETCHED_AHEAD]))], [FETCHED_AHEAD; 2]),
+        ];
+        for (number, (steps, expected)) in cases.into_iter().enumerate() {
+            let steps: Vec<BoundStep> = steps.into_iter().map(|step| BoundStep::new(0, step)).collect();
+            let step = BoundStep { following: following(&steps), ..BoundStep::new(0, parallel()) };
+            assert_eq!(halves.map(|part| step.following(part).len()), expected, "case {number}");
+        }
+    }
 
     #[test]
     fn room_is_enough_and_not_too_much() {

@@ -8,12 +8,14 @@ use optimium_graph::work::{self, OperandDims};
 use optimium_graph::{Node, ValueId};
 
 use crate::bind::BoundPlan;
+use crate::chain::{Operands, operands};
+use crate::layer::Nodes;
 use crate::plan::Plan;
 
 /// The work of every layer, and the memory plan.
 pub(crate) fn of(plan: &Plan, bound: &BoundPlan) -> RunDetails {
     let mut operations: Vec<OperationDetails> =
-        plan.graph.nodes().iter().map(|node| operation(plan, bound, node)).collect();
+        (0..plan.graph.nodes().len()).map(|index| operation(plan, bound, index)).collect();
     for step in &bound.steps {
         operations[step.node].is_run = true;
         operations[step.node].is_shared = step.step.parallel && plan.team.threads() > 1;
@@ -24,18 +26,23 @@ pub(crate) fn of(plan: &Plan, bound: &BoundPlan) -> RunDetails {
     RunDetails { operations, memory: memory(plan, bound) }
 }
 
-fn operation(plan: &Plan, bound: &BoundPlan, node: &Node) -> OperationDetails {
+fn operation(plan: &Plan, bound: &BoundPlan, index: usize) -> OperationDetails {
+    let node = &plan.graph.nodes()[index];
+    let of_layer = operands(&plan.graph, &plan.layers, index);
     let dims = |id: ValueId| bound.operands[id.index()].as_ref().map(|operand| operand.dims.as_slice());
-    let nth = |ids: &[Option<ValueId>], index: usize| dims(*ids.get(index)?.as_ref()?);
-    let (input, output) = (|index| nth(&node.inputs, index), |index| nth(&node.outputs, index));
     let all = |ids: &[Option<ValueId>]| -> Vec<Vec<usize>> {
         ids.iter().flatten().map(|&id| dims(id).map_or_else(Vec::new, <[usize]>::to_vec)).collect()
     };
-    let (bytes_read, constant_bytes, bytes_written) = traffic(plan, bound, node);
+    let (bytes_read, constant_bytes, bytes_written) = traffic(plan, bound, &node.op, &of_layer);
+    let computed = match &plan.layers[index].nodes {
+        Nodes::Own => std::slice::from_ref(&index),
+        Nodes::Chain(nodes) => nodes,
+        Nodes::None => &[],
+    };
     OperationDetails {
-        inputs: all(&node.inputs),
-        outputs: all(&node.outputs),
-        multiply_adds: work::multiply_adds(&node.op, OperandDims { input: &input, output: &output }),
+        inputs: all(&of_layer.inputs),
+        outputs: all(of_layer.outputs),
+        multiply_adds: computed.iter().map(|&index| multiply_adds(&plan.graph.nodes()[index], dims)).sum(),
         in_integers: is_in_integers(plan, node),
         bytes_read,
         constant_bytes,
@@ -43,6 +50,12 @@ fn operation(plan: &Plan, bound: &BoundPlan, node: &Node) -> OperationDetails {
         is_run: false,
         is_shared: false,
     }
+}
+
+fn multiply_adds<'a>(node: &Node, dims: impl Fn(ValueId) -> Option<&'a [usize]>) -> u64 {
+    let nth = |ids: &[Option<ValueId>], index: usize| dims(*ids.get(index)?.as_ref()?);
+    let (input, output) = (|index| nth(&node.inputs, index), |index| nth(&node.outputs, index));
+    work::multiply_adds(&node.op, OperandDims { input: &input, output: &output })
 }
 
 fn is_in_integers(plan: &Plan, node: &Node) -> bool {
@@ -54,25 +67,27 @@ fn is_in_integers(plan: &Plan, node: &Node) -> bool {
 }
 
 /// Bytes of tensors that are read, of constants that are read, and that are written.
-fn traffic(plan: &Plan, bound: &BoundPlan, node: &Node) -> (u64, u64, u64) {
+fn traffic(plan: &Plan, bound: &BoundPlan, op: &Operator, of_layer: &Operands) -> (u64, u64, u64) {
     let bytes = |id: ValueId| -> u64 {
         bound.operands[id.index()]
             .as_ref()
             .map_or(0, |operand| (operand.len() * operand.element_type.size()) as u64)
     };
     let root = |id: ValueId| plan.roots[id.index()].0;
-    let mut written: u64 = node.outputs.iter().flatten().map(|&id| bytes(id)).sum();
+    let mut written: u64 = of_layer.outputs.iter().flatten().map(|&id| bytes(id)).sum();
     let (mut read, mut constants) = (0, 0);
-    for (index, &id) in node.inputs.iter().enumerate().filter_map(|(index, id)| Some((index, id.as_ref()?))) {
+    for (index, &id) in
+        of_layer.inputs.iter().enumerate().filter_map(|(index, id)| Some((index, id.as_ref()?)))
+    {
         let mut count = bytes(id);
         // Parts that lie in the whole already are not moved.
-        let is_in_place =
-            is_assembled(&node.op) && node.output(0).is_some_and(|output| root(output) == root(id));
+        let output = of_layer.outputs.first().copied().flatten();
+        let is_in_place = is_assembled(op) && output.is_some_and(|output| root(output) == root(id));
         if is_in_place {
             written = written.saturating_sub(count);
             continue;
         }
-        if is_picked_from(&node.op, index) {
+        if is_picked_from(op, index) {
             count = count.min(written);
         }
         *if plan.graph.constant(id).is_some() { &mut constants } else { &mut read } += count;

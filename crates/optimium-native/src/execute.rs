@@ -85,8 +85,9 @@ fn run_alone(
             return Err(canceled());
         }
         let mut rounds = 0..step.step.rounds;
+        let memory = memory.before(step.following(Part::WHOLE));
         watch
-            .around(0, step, || rounds.try_for_each(|round| step.step.run(memory, Part::WHOLE, round)))
+            .around(0, step, || rounds.try_for_each(|round| step.step.run(&memory, Part::WHOLE, round)))
             .map_err(|error| at(plan, step, error))?;
     }
     Ok(())
@@ -113,10 +114,11 @@ impl March<'_> {
             }
             let mut goes_on = true;
             if step.step.parallel || index == 0 {
+                let memory = self.memory.before(step.following(part));
                 let part = if step.step.parallel { part } else { Part::WHOLE };
                 watch
                     .around(index, step, || {
-                        goes_on = self.rounds(&step.step, part, worker)?;
+                        goes_on = self.rounds(&step.step, &memory, part, worker)?;
                         Ok(())
                     })
                     .map_err(|error| at(self.plan, step, error))?;
@@ -130,12 +132,12 @@ impl March<'_> {
 
     /// This worker's part of all rounds of a step; false where somebody gave up.
     #[inline(always)]
-    fn rounds(&self, step: &Step, part: Part, worker: &mut Worker) -> Result<bool> {
+    fn rounds(&self, step: &Step, memory: &Memory, part: Part, worker: &mut Worker) -> Result<bool> {
         for round in 0..step.rounds {
             if round > 0 && step.parallel && !go_on(Then::All, worker) {
                 return Ok(false);
             }
-            step.run(self.memory, part, round)?;
+            step.run(memory, part, round)?;
         }
         Ok(true)
     }

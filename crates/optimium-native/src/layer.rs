@@ -23,6 +23,8 @@ pub(crate) struct Layer {
     pub(crate) appends: Vec<(usize, usize, usize)>,
     /// What it could have been, where there were several kernels.
     pub(crate) choice: Option<ChoiceRecord>,
+    /// What it computes.
+    pub(crate) nodes: Nodes,
     bind: Box<dyn Fn(&mut Binding) -> Result<Step> + Send + Sync>,
 }
 
@@ -38,8 +40,21 @@ impl Layer {
             columns: Columns::default(),
             appends: Vec::new(),
             choice: None,
+            nodes: Nodes::Own,
             bind: Box::new(bind),
         }
+    }
+
+    /// The layer of a node that a later layer computes.
+    pub(crate) fn of_later_layer() -> Layer {
+        Layer { nodes: Nodes::None, ..Layer::new("part of a later layer", |_| Ok(Step::nothing())) }
+    }
+
+    /// The layer computes those nodes, the last of which is its own.
+    #[must_use]
+    pub(crate) fn computes(mut self, nodes: Vec<usize>) -> Layer {
+        self.nodes = Nodes::Chain(nodes);
+        self
     }
 
     /// The kernel was chosen among those of `record`.
@@ -90,6 +105,18 @@ impl Layer {
     }
 }
 
+/// What a layer computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    /// Its node.
+    Own,
+    /// Nodes that follow each other; its own is the last. What lies between is nowhere. Its operands are those of
+    /// [`operands`](crate::chain::operands).
+    Chain(Vec<usize>),
+    /// Nothing: a later layer computes its node.
+    None,
+}
+
 /// Which operands of a layer may lie as *columns*: rows, of the last axis, at a distance larger than their own length, between
 /// which other tensors lie. All others are contiguous.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +130,12 @@ pub(crate) struct Columns {
     pub(crate) interleaved: Vec<usize>,
 }
 
+/// Weights that a step begins with.
+pub(crate) trait FirstWeights: Send + Sync {
+    /// Those that a part reads first, as elements of any type: what is worth to be fetched while the step before it ends.
+    fn of(&self, part: Part) -> &[f32];
+}
+
 /// One operation with everything resolved.
 #[derive(Clone)]
 pub(crate) struct Step {
@@ -110,6 +143,8 @@ pub(crate) struct Step {
     pub(crate) parallel: bool,
     /// Rounds that it takes: all workers have to end one before any of them begins the next.
     pub(crate) rounds: usize,
+    /// The weights that it reads first, where it reads some in order.
+    pub(crate) first: Option<Arc<dyn FirstWeights>>,
     run: Arc<dyn Fn(&Memory, Part, usize) -> Result<()> + Send + Sync>,
     nothing: bool,
 }
@@ -125,17 +160,24 @@ impl Step {
         rounds: usize,
         run: impl Fn(&Memory, Part, usize) -> Result<()> + Send + Sync + 'static,
     ) -> Step {
-        Step { parallel: true, rounds, run: Arc::new(run), nothing: false }
+        Step { parallel: true, rounds, first: None, run: Arc::new(run), nothing: false }
     }
 
     /// A step that one worker does alone.
     pub(crate) fn serial(run: impl Fn(&Memory) -> Result<()> + Send + Sync + 'static) -> Step {
-        Step { parallel: false, rounds: 1, run: Arc::new(move |memory, _, _| run(memory)), nothing: false }
+        Step { parallel: false, ..Step::parallel(move |memory, _| run(memory)) }
     }
 
     /// A step that is done already: its result lies where its operand does.
     pub(crate) fn nothing() -> Step {
-        Step { parallel: false, rounds: 1, run: Arc::new(|_, _, _| Ok(())), nothing: true }
+        Step { nothing: true, ..Step::serial(|_| Ok(())) }
+    }
+
+    /// The step begins with these weights.
+    #[must_use]
+    pub(crate) fn reads_first(mut self, weights: impl FirstWeights + 'static) -> Step {
+        self.first = Some(Arc::new(weights));
+        self
     }
 
     /// Does a part of a round.

@@ -19,6 +19,7 @@
 mod alias;
 mod arena;
 mod bind;
+mod chain;
 mod decompose;
 mod details;
 mod execute;

@@ -63,6 +63,7 @@ pub(crate) struct Memory<'a> {
     bases: &'a [Base],
     scratch: Base,
     scratch_each: usize,
+    following: &'a [f32],
     borrow: PhantomData<&'a mut [u8]>,
 }
 
@@ -73,7 +74,20 @@ impl<'a> Memory<'a> {
     /// The bytes are valid for `'a`, initialized, and used through this value alone, but for constants and inputs, which others
     /// may read. The steps that use it come from one bound plan and run in its order, as the module says.
     pub(crate) unsafe fn new(bases: &'a [Base], scratch: Base, scratch_each: usize) -> Memory<'a> {
-        Memory { bases, scratch, scratch_each, borrow: PhantomData }
+        Memory { bases, scratch, scratch_each, following: &[], borrow: PhantomData }
+    }
+
+    /// The same memory for a step behind which this worker reads the weights `following`.
+    pub(crate) fn before<'b>(&self, following: &'b [f32]) -> Memory<'b>
+    where
+        'a: 'b,
+    {
+        Memory { following, ..*self }
+    }
+
+    /// The weights that this worker reads next, where they are known.
+    pub(crate) fn following(&self) -> &'a [f32] {
+        self.following
     }
 
     /// The elements of an operand that the step reads.

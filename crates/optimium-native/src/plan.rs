@@ -13,7 +13,8 @@ use optimium_tensor::{Error, Expr, Result};
 
 use crate::alias::{self, Aliases};
 use crate::bind::BoundPlan;
-use crate::layer::Layer;
+use crate::chain::operands;
+use crate::layer::{Layer, Nodes};
 use crate::memory::Base;
 use crate::packing::PackedNodes;
 use crate::region::{self, Region};
@@ -87,7 +88,7 @@ impl Plan {
         let row_strides =
             (0..graph.values().len()).map(|index| aliases.row_stride(ValueId::from_index(index))).collect();
         let (places, constants) = places(&graph)?;
-        let lifetimes = lifetimes(&graph, &aliases, &places)?;
+        let lifetimes = lifetimes(&graph, &layers, &aliases, &places)?;
         let appends = appends(&graph, &layers, &roots);
         tracing::debug!(model = graph.name, layers = layers.len(), level = level.name(), "compiled");
         Ok(Plan {
@@ -131,6 +132,15 @@ impl Plan {
         Ok(bound)
     }
 
+    /// The name of layer `index`: of all nodes that it computes.
+    fn name_of(&self, index: usize) -> String {
+        let name = |index: usize| self.graph.nodes()[index].name.as_str();
+        match &self.layers[index].nodes {
+            Nodes::Chain(nodes) => nodes.iter().map(|&index| name(index)).collect::<Vec<_>>().join(" + "),
+            Nodes::Own | Nodes::None => name(index).to_owned(),
+        }
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<Vec<usize>>, Arc<BoundPlan>>> {
         self.bound.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -139,14 +149,17 @@ impl Plan {
 impl Executable for Plan {
     fn operations(&self) -> Vec<OperationInfo> {
         let name = |id: &Option<ValueId>| id.map(|id| self.graph.value(id).name.clone());
-        let info = |(node, layer): (&Node, &Layer)| OperationInfo {
-            name: node.name.clone(),
-            operator: node.op.name().to_owned(),
-            kernel: layer.kernel.clone(),
-            inputs: node.inputs.iter().filter_map(name).collect(),
-            outputs: node.outputs.iter().filter_map(name).collect(),
+        let info = |(index, node): (usize, &Node)| {
+            let operands = operands(&self.graph, &self.layers, index);
+            OperationInfo {
+                name: self.name_of(index),
+                operator: node.op.name().to_owned(),
+                kernel: self.layers[index].kernel.clone(),
+                inputs: operands.inputs.iter().filter_map(name).collect(),
+                outputs: operands.outputs.iter().filter_map(name).collect(),
+            }
         };
-        self.graph.nodes().iter().zip(&self.layers).map(info).collect()
+        self.graph.nodes().iter().enumerate().map(info).collect()
     }
 
     fn choices(&self) -> Vec<Option<KernelChoice>> {
@@ -258,11 +271,11 @@ fn appends(graph: &Graph, layers: &[Layer], roots: &[(ValueId, Expr)]) -> Vec<Ap
 }
 
 /// When the memory of each root in the arena is in use.
-fn lifetimes(graph: &Graph, aliases: &Aliases, places: &[Place]) -> Result<Vec<Lifetime>> {
+fn lifetimes(graph: &Graph, layers: &[Layer], aliases: &Aliases, places: &[Place]) -> Result<Vec<Lifetime>> {
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.values().len()];
-    for (index, node) in graph.nodes().iter().enumerate() {
-        for value in node.inputs.iter().chain(&node.outputs).flatten() {
-            let span = spans[aliases.root(*value).0.index()].get_or_insert((index, index));
+    for index in 0..graph.nodes().len() {
+        for value in operands(graph, layers, index).values() {
+            let span = spans[aliases.root(value).0.index()].get_or_insert((index, index));
             span.1 = index;
         }
     }

@@ -71,6 +71,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` elements are readable at `p`.
     unsafe fn load(self, p: *const f32) -> Self::F32;
+    /// The two elements at `p` in all pairs of lanes.
+    /// # Safety
+    /// Two elements are readable at `p`.
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const f32) -> Self::F32 {
+        // SAFETY: forwarded.
+        let pair = unsafe { [*p, *p.add(1)] };
+        let lanes: [f32; MAX_LANES] = std::array::from_fn(|lane| pair[lane % 2]);
+        // SAFETY: there are as many as lanes.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
     /// # Safety
     /// `LANES` elements are writable at `p`.
     unsafe fn store(self, p: *mut f32, v: Self::F32);

@@ -12,7 +12,7 @@ use super::operands::{Operands, Parameters, SharedHeads, Sizes};
 use super::rounded::{pack_keys, pack_values};
 use super::rows::{Place, Progress, ScaleRows, Weigh};
 use crate::epilogue::Epilogue;
-use crate::gemm::{Layout, Problem, candidates_bf16, gemm, gemm_pairs, pick};
+use crate::gemm::{Layout, Problem, candidates_bf16, gemm, gemm_pairs, multiply_pairs, pick};
 use crate::{Part, SharedSlice};
 
 /// Queries of a block, at most.
@@ -91,7 +91,7 @@ impl Blocks {
         if self.key_blocks.len() > 1 { BLOCK_QUERIES * self.sizes.value_size } else { 0 }
     }
 
-    /// Elements of factors that are being rounded: a block's queries or weights, or its keys or values.
+    /// Elements of factors that are rounded: a block's queries or weights, or its keys or values.
     fn rounding_len(&self) -> usize {
         if !self.rounded {
             return 0;
@@ -197,8 +197,13 @@ impl Block<'_> {
                 count,
                 places: &places[..rows],
                 progress: &mut progress[..rows],
+                rounded: self.blocks.rounded.then_some(&mut *rounding),
             };
-            self.blocks.level.run(weigh);
+            if self.blocks.rounded {
+                self.blocks.level.run_bf16(weigh);
+            } else {
+                self.blocks.level.run(weigh);
+            }
             if index == 0 {
                 let y = self.y.from(self.sequence, self.head, first);
                 self.multiply_values(block, count, scores, y, self.y.strides[2], rounding);
@@ -242,10 +247,19 @@ impl Block<'_> {
         stride: usize,
         rounding: &mut [u32],
     ) {
-        let k = if self.blocks.rounded { count.div_ceil(2) } else { count };
-        let layout = Layout { k, ..block.value_layout };
-        let (weights, packed) = ((weights, self.blocks.stride()), &self.packed[block.packed_values..]);
-        self.multiply([self.queries.len(), count], weights, (&layout, packed), (out, stride), rounding);
+        let (rows, packed) = (self.queries.len(), &self.packed[block.packed_values..]);
+        if self.blocks.rounded {
+            let layout = Layout { k: count.div_ceil(2), ..block.value_layout };
+            return multiply_pairs(rows, rounding, &layout, packed, out, stride);
+        }
+        let layout = Layout { k: count, ..block.value_layout };
+        self.multiply(
+            [rows, count],
+            (weights, self.blocks.stride()),
+            (&layout, packed),
+            (out, stride),
+            rounding,
+        );
     }
 
     /// The product of `m` left rows of `k` elements and a packed matrix; rows come with the distance from one to the next.

@@ -82,6 +82,7 @@ impl Decode {
             count: seen,
             places: &places[..rows],
             progress: &mut progress[..rows],
+            rounded: None,
         });
         let values = operands.v.rows(sequence, head, seen, self.sizes.value_size);
         self.level.run(Results {

@@ -1,9 +1,10 @@
 //! From products to weights: scale, cap, mask, and the exponentials of a softmax whose division is left to the end.
 
+use half::bf16;
 use optimium_simd::{Simd, SimdTask};
 
 use super::operands::{Mask, MaskValues, Operands, Parameters, Sizes};
-use crate::{SharedSlice, math};
+use crate::{Real, SharedSlice, math};
 
 /// A row of products: query `query` of head `head` of sequence `sequence`.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,7 @@ pub(super) struct Place {
 /// How far the softmax of a row has come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// The largest score so far.
+    /// The largest score so far, as an exponent of two.
     pub(super) largest: f32,
     /// The sum of the exponentials relative to it.
     pub(super) sum: f32,
@@ -34,6 +35,9 @@ impl Progress {
     }
 }
 
+/// What a score is multiplied by to be an exponent of two.
+const OF_TWO: f32 = std::f32::consts::LOG2_E;
+
 /// Turns a block of products into weights.
 pub(super) struct Weigh<'a> {
     pub(super) sizes: &'a Sizes,
@@ -49,6 +53,8 @@ pub(super) struct Weigh<'a> {
     pub(super) count: usize,
     pub(super) places: &'a [Place],
     pub(super) progress: &'a mut [Progress],
+    /// Where weights go in pairs of bfloat16, row behind row, if not in the place of the products.
+    pub(super) rounded: Option<&'a mut [u32]>,
 }
 
 impl SimdTask for Weigh<'_> {
@@ -56,29 +62,51 @@ impl SimdTask for Weigh<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Weigh { sizes, parameters, operands, products, stride, first, count, places, progress } = self;
+        let Weigh { sizes, parameters, operands, products, stride, first, count, places, progress, rounded } =
+            self;
         assert!(count <= stride && products.len() >= places.len() * stride);
+        let length = count.next_multiple_of(2);
+        let mut rounded = rounded.map(|pairs| {
+            let all: &mut [bf16] = bytemuck::cast_slice_mut(pairs);
+            all[..places.len() * length].chunks_exact_mut(length.max(1))
+        });
         for ((&place, progress), row) in places.iter().zip(progress).zip(products.chunks_exact_mut(stride)) {
+            let mut target = rounded.as_mut().and_then(|rows| rows.next());
             let limit = operands.limit(sizes, parameters, place.sequence, place.query);
             let seen = limit.saturating_sub(first).min(count);
             let (row, rest) = row[..count].split_at_mut(seen);
-            rest.fill(0.0);
+            match &mut target {
+                Some(target) => target[seen..].fill(bf16::ZERO),
+                None => rest.fill(0.0),
+            }
             let scale = parameters.scale;
             // A maximum of products is one of scores only where the order stays.
             let (scale, largest) = if parameters.softcap == 0.0 && operands.mask.is_none() && scale > 0.0 {
-                (scale, scale * largest(simd, row))
+                (scale * OF_TWO, largest(simd, row))
             } else {
-                (1.0, prepare(simd, parameters, operands.mask.as_ref(), place, first, row))
+                (OF_TWO, prepare(simd, parameters, operands.mask.as_ref(), place, first, row))
             };
             let old = *progress;
-            let largest = largest.max(old.largest);
+            let largest = (scale * largest).max(old.largest);
             if largest == f32::NEG_INFINITY {
                 // Nothing takes part so far: exponentials relative to it would be those of NaN.
-                row.fill(0.0);
+                match target {
+                    Some(target) => target.fill(bf16::ZERO),
+                    None => row.fill(0.0),
+                }
                 continue;
             }
-            let sum = exponentials(simd, row, scale, largest);
-            let factor = (old.largest - largest).exp();
+            let products: *mut [f32] = row;
+            // SAFETY: the row has `seen` elements, and so has what it is rounded to.
+            let sum = unsafe {
+                match target {
+                    Some(target) => {
+                        exponentials(simd, products.cast(), &raw mut target[..seen], scale, largest)
+                    }
+                    None => exponentials(simd, products.cast(), products, scale, largest),
+                }
+            };
+            let factor = (old.largest - largest).exp2();
             *progress = Progress { largest, sum: old.sum * factor + sum, factor };
         }
     }
@@ -175,27 +203,40 @@ fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
     simd.reduce_max(simd.max(simd.max(largest[0], largest[1]), simd.max(largest[2], largest[3])))
 }
 
-/// `row = exp(scale · row - largest)`, and the sum.
+/// `weights = exp2(scale · products - largest)`, and the sum before they are rounded; no exponent is above zero but for roundings.
+///
+/// # Safety
+/// As many products are readable as weights are writable. They may lie in the same place.
 #[inline(always)]
-fn exponentials<S: Simd>(simd: S, row: &mut [f32], scale: f32, largest: f32) -> f32 {
+unsafe fn exponentials<S: Simd, T: Real>(
+    simd: S,
+    products: *const f32,
+    weights: *mut [T],
+    scale: f32,
+    largest: f32,
+) -> f32 {
     let (scale, shift) = (simd.splat(scale), simd.splat(-largest));
+    let (count, weights) = (weights.len(), weights.cast::<T>());
     let mut sum = simd.splat(0.0);
-    let mut chunks = row.chunks_exact_mut(S::LANES);
-    for chunk in &mut chunks {
-        // SAFETY: the chunk is a whole vector.
+    let whole = count / S::LANES * S::LANES;
+    for at in (0..whole).step_by(S::LANES) {
+        // SAFETY: the vector is whole.
         unsafe {
-            let e = math::exp(simd, simd.fma(simd.load(chunk.as_ptr()), scale, shift));
-            simd.store(chunk.as_mut_ptr(), e);
-            sum = simd.add(sum, e);
+            let exponent = simd.fma(simd.load(products.add(at)), scale, shift);
+            let weight = math::exp2_up_to_one(simd, exponent);
+            T::store(simd, weights.add(at), weight);
+            sum = simd.add(sum, weight);
         }
     }
-    let rest = chunks.into_remainder();
-    let mask = simd.first(rest.len());
-    // SAFETY: the mask selects the elements that are there.
-    unsafe {
-        let e = math::exp(simd, simd.fma(simd.load_masked(rest.as_ptr(), mask), scale, shift));
-        simd.store_masked(rest.as_mut_ptr(), e, mask);
-        sum = simd.add(sum, simd.select(mask, e, simd.splat(0.0)));
+    if whole < count {
+        let mask = simd.first(count - whole);
+        // SAFETY: the mask and the count select the elements that are there.
+        unsafe {
+            let exponent = simd.fma(simd.load_masked(products.add(whole), mask), scale, shift);
+            let weight = math::exp2_up_to_one(simd, exponent);
+            T::store_first(simd, weights.add(whole), weight, count - whole);
+            sum = simd.add(sum, simd.select(mask, weight, simd.splat(0.0)));
+        }
     }
     simd.reduce_add(sum)
 }

@@ -89,7 +89,7 @@ pub struct Images {
 
 impl Images {
     /// Output pixels of all images.
-    pub(super) fn pixels(&self) -> usize {
+    pub(crate) fn pixels(&self) -> usize {
         self.batch.saturating_mul(self.output[0]).saturating_mul(self.output[1])
     }
 }
@@ -168,7 +168,7 @@ pub fn layouts(
             (problem, parameters.groups as f64 * visible_share(parameters, images))
         }
     };
-    let all = gemm::candidates(level, &problem);
+    let all = products(level, parameters, &problem);
     let further = |one: &gemm::Candidate| (one.cost - all[0].cost) * times / pixels as f64;
     all.iter().map(|one| (one.layout, candidate.cost + further(one))).collect()
 }
@@ -176,7 +176,7 @@ pub fn layouts(
 /// Pixels for which weights that are larger by three quarters are worth their memory.
 const STRASSEN_PIXELS: usize = 128;
 /// Bytes of pixels that a cycle brings or takes while no products are computed: their sums are formed before, block by block.
-const PIXEL_BYTES_PER_CYCLE: f64 = 12.0;
+const PIXEL_BYTES_PER_CYCLE: f64 = 15.0;
 
 /// The products of [`Algorithm::Strassen`], the cheapest first; none for few pixels.
 fn strassen_products(level: Level, parameters: &Parameters, images: &Images) -> Vec<gemm::Candidate> {
@@ -190,12 +190,22 @@ fn strassen_products(level: Level, parameters: &Parameters, images: &Images) -> 
     all
 }
 
+/// The ways to compute a product of the convolution, the cheapest first.
+fn products(level: Level, parameters: &Parameters, problem: &gemm::Problem) -> Vec<gemm::Candidate> {
+    // Rows of one tap are one piece.
+    if parameters.kernel == [1, 1] {
+        gemm::candidates(level, problem)
+    } else {
+        gemm::plain_candidates(level, problem)
+    }
+}
+
 /// Cycles for so many output pixels.
 fn direct_cost(level: Level, parameters: &Parameters, algorithm: Algorithm, images: &Images) -> f64 {
     let pixels = images.pixels().max(1);
     let taps = parameters.kernel[0] * parameters.kernel[1];
     let (n, k) = (parameters.group_outputs(), taps * parameters.group_inputs());
-    let best = gemm::candidates(level, &gemm::Problem { m: pixels, n, k })[0];
+    let best = products(level, parameters, &gemm::Problem { m: pixels, n, k })[0];
     let product = parameters.groups as f64 * best.cost * visible_share(parameters, images);
     let tiles =
         (parameters.groups * best.layout.panels()) as f64 * pixels.div_ceil(best.layout.tile.rows) as f64;

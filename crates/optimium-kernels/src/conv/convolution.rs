@@ -109,6 +109,19 @@ impl Convolution {
         }
     }
 
+    /// The weights that this part reads first for such images, as far as they are worth to be fetched ahead.
+    pub fn first_weights(&self, geometry: &Geometry, part: Part) -> &[f32] {
+        if geometry.output_pixels() == 0 || self.parameters.output_channels == 0 {
+            return &[];
+        }
+        match &self.form {
+            Form::Direct(direct) => direct.first_panel(geometry, part),
+            Form::Strassen(strassen) => strassen.first_panel(geometry, part),
+            Form::Sliding(_) => &[],
+            Form::Winograd(winograd) => winograd.first_panel(geometry, part),
+        }
+    }
+
     /// Computes this part's share of `y = epilogue(convolution(x))`; rows of the epilogue are output pixels,
     /// batch outermost.
     ///

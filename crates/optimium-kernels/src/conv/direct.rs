@@ -89,6 +89,16 @@ impl Direct {
         }
     }
 
+    /// The panel that a part reads first.
+    pub(super) fn first_panel(&self, geometry: &Geometry, part: Part) -> &[f32] {
+        let each = self.groups[0].layout.panels();
+        let (rows, panels) = gemm::run::share(part, geometry.output_pixels(), self.groups.len() * each);
+        if rows.is_empty() || panels.is_empty() {
+            return &[];
+        }
+        self.groups[panels.start / each].panel(panels.start % each)
+    }
+
     /// Whether the left rows are simply the input's pixels.
     fn is_one_product(&self, geometry: &Geometry) -> bool {
         self.parameters.kernel == [1, 1] && self.parameters.stride == [1, 1] && geometry.is_pixel_by_pixel()

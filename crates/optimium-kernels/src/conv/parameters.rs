@@ -93,7 +93,7 @@ impl Geometry {
     ///
     /// # Panics
     /// Where one is too short, or pixels overlap.
-    pub(super) fn check(&self, parameters: &Parameters, input: usize, output: usize) {
+    pub(crate) fn check(&self, parameters: &Parameters, input: usize, output: usize) {
         let needed = |pixels: usize, stride: usize, channels: usize| {
             if pixels == 0 { 0 } else { (pixels - 1).saturating_mul(stride).saturating_add(channels) }
         };

@@ -4,7 +4,10 @@
 //! channels goes to all lanes of its own group at once, and from there into all the sums under the kernel that it
 //! belongs to: a row of neighbouring output pixels, which stay in registers. Lines and columns outside of the image
 //! are left out.
+//!
+//! An element of an image is an `f32` or a pair of bfloat16 that are neighbouring channels.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use optimium_simd::{Level, Simd, SimdTask};
@@ -12,9 +15,10 @@ use optimium_simd::{Level, Simd, SimdTask};
 use super::parameters::{Geometry, Parameters};
 use crate::activation::ActivateInPlace;
 use crate::depthwise::{repeat, tap_output, valid_columns};
-use crate::epilogue::{Epilogue, TileActivation, finish_row};
+use crate::epilogue::{Epilogue, TileActivation, finish_whole};
 use crate::gemm;
-use crate::{Packed, Packing, Part, SharedSlice};
+use crate::gemm::arithmetic::{BrainPairs, Multiply, Single};
+use crate::{Packed, Packing, Part, Real, SharedSlice};
 
 /// Pixels of a tile: for few registers or short lines, and for many, where neighbours' columns overlap more or less.
 const NARROW: usize = 7;
@@ -32,7 +36,7 @@ pub(super) struct Sliding {
 
 /// Whether groups fit vectors of so many lanes: several share one, and have as many inputs as outputs so that their inputs
 /// fill one too, or one fills several.
-fn fits(parameters: &Parameters, lanes: usize) -> bool {
+pub(super) fn fits(parameters: &Parameters, lanes: usize) -> bool {
     let outputs = parameters.group_outputs();
     let shared = shares_vectors(parameters) && outputs > 0 && lanes.is_multiple_of(outputs);
     parameters.output_channels.is_multiple_of(lanes) && (shared || outputs.is_multiple_of(lanes))
@@ -63,6 +67,11 @@ impl Sliding {
 
     /// Estimated cycles of one core for an output pixel.
     pub(super) fn cost(level: Level, parameters: &Parameters) -> f64 {
+        Sliding::cost_at(fitting(level, parameters), parameters, 1)
+    }
+
+    /// The same with the vectors of `level`, where an element of an image is `each` inputs.
+    pub(super) fn cost_at(level: Level, parameters: &Parameters, each: usize) -> f64 {
         // What is lost at borders and at the ends of lines, to picks of lanes that serve few sums each, and where there are few
         // registers for sums.
         const LOSS: f64 = 1.06;
@@ -70,11 +79,10 @@ impl Sliding {
         const NARROW_LOSS: f64 = 1.4;
         // Cycles to store a vector.
         const STORE: f64 = 4.0;
-        let level = fitting(level, parameters);
         let halves = level >= Level::Avx512 && gemm::executes_in_halves();
         let unit = if halves { 1.0 } else { 0.5 };
         let blocks = parameters.output_channels / level.lanes();
-        let products = parameters.kernel[0] * parameters.kernel[1] * parameters.group_inputs();
+        let products = parameters.kernel[0] * parameters.kernel[1] * parameters.group_inputs().div_ceil(each);
         let picks = parameters.group_outputs() < level.lanes() && parameters.stride[1] > 1;
         let loss = match level {
             _ if picks => PICKS_LOSS,
@@ -111,33 +119,83 @@ impl Sliding {
         y: SharedSlice<f32>,
         part: Part,
     ) {
-        self.level.run(Lines { sliding: self, geometry, x, epilogue, y, part });
+        let lines = geometry.batch * geometry.output[0];
+        let blocks = self.parameters.output_channels / self.level.lanes();
+        self.level.run(Lines {
+            arithmetic: PhantomData::<Single>,
+            parameters: &self.parameters,
+            weights: &self.weights,
+            lanes: self.level.lanes(),
+            geometry,
+            x: x.as_ptr(),
+            pixel: geometry.input_stride,
+            epilogue,
+            y,
+            steps: part.range(lines * blocks),
+        });
     }
 }
 
-/// One part of a convolution whose sizes have been checked.
-struct Lines<'a> {
-    sliding: &'a Sliding,
-    geometry: &'a Geometry,
-    x: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
-    y: SharedSlice<'a, f32>,
-    part: Part,
+/// How elements of an image meet their weights.
+pub(super) trait Inputs: Multiply {
+    /// Inputs of an element.
+    const EACH: usize;
+    /// In each lane that of the inputs of `LANES` channels at `p` whose number `lanes` has there.
+    /// # Safety
+    /// They are readable.
+    unsafe fn pick<S: Simd>(simd: S, p: *const f32, lanes: S::I32) -> Self::Vector<S>;
 }
 
-impl SimdTask for Lines<'_> {
+impl Inputs for Single {
+    const EACH: usize = 1;
+    #[inline(always)]
+    unsafe fn pick<S: Simd>(simd: S, p: *const f32, lanes: S::I32) -> S::F32 {
+        // SAFETY: forwarded.
+        simd.permute(unsafe { simd.load(p) }, lanes)
+    }
+}
+
+impl Inputs for BrainPairs {
+    const EACH: usize = 2;
+    #[inline(always)]
+    unsafe fn pick<S: Simd>(simd: S, p: *const f32, lanes: S::I32) -> S::I32 {
+        // SAFETY: so many channels are half as many pairs.
+        let pairs = unsafe { simd.load_masked(p, simd.first(S::LANES / 2)) };
+        simd.to_bits(simd.permute(pairs, lanes))
+    }
+}
+
+/// Lines of a convolution whose sizes have been checked. Elements are those of the arithmetic.
+pub(super) struct Lines<'a, A, T> {
+    pub(super) arithmetic: PhantomData<A>,
+    pub(super) parameters: &'a Parameters,
+    /// `[block of output channels][kernel row][element of the group][kernel column][lane]`
+    pub(super) weights: &'a [f32],
+    /// Those of the vectors that the weights are packed for.
+    pub(super) lanes: usize,
+    pub(super) geometry: &'a Geometry,
+    /// Where the first line of the first image is or would be: what is read must be there.
+    pub(super) x: *const f32,
+    /// Elements from one pixel to the next.
+    pub(super) pixel: usize,
+    pub(super) epilogue: &'a Epilogue<'a, T>,
+    pub(super) y: SharedSlice<'a, T>,
+    /// Blocks of output channels of lines of the output, line by line.
+    pub(super) steps: Range<usize>,
+}
+
+impl<A: Inputs, T: Real> SimdTask for Lines<'_, A, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let parameters = &self.sliding.parameters;
-        assert!(self.sliding.level.lanes() == S::LANES, "weights packed for other vectors");
+        let parameters = self.parameters;
+        assert!(self.lanes == S::LANES, "weights packed for other vectors");
         let shared = parameters.group_outputs() < S::LANES;
         let blocks = parameters.output_channels / S::LANES;
-        let lines = self.geometry.batch * self.geometry.output[0];
-        for step in self.part.range(lines * blocks) {
+        for step in self.steps.clone() {
             let line = Line { lines: &self, line: step / blocks, first: step % blocks * S::LANES };
-            // SAFETY: sizes were checked; the line's block of channels belongs to this part.
+            // SAFETY: sizes were checked; the line's block of channels belongs to this call.
             unsafe {
                 match (parameters.kernel[1], parameters.stride[1], shared) {
                     (3, 1, true) => line.run::<S, 3, 1, true>(simd),
@@ -153,8 +211,8 @@ impl SimdTask for Lines<'_> {
 }
 
 /// One line of output pixels, counted through all images, of the vector of channels from `first` on.
-struct Line<'a> {
-    lines: &'a Lines<'a>,
+struct Line<'a, A, T> {
+    lines: &'a Lines<'a, A, T>,
     line: usize,
     first: usize,
 }
@@ -171,7 +229,7 @@ struct Source<I> {
     weights: *const f32,
     /// The kernel rows that lie in the image.
     rows: Range<usize>,
-    /// Input channels of a group.
+    /// Elements of a group.
     inputs: usize,
     /// One bit for each column under the tile that is needed and lies in the image.
     columns: u32,
@@ -179,7 +237,7 @@ struct Source<I> {
     starts: I,
 }
 
-impl Line<'_> {
+impl<A: Inputs, T: Real> Line<'_, A, T> {
     /// # Safety
     /// The slices have the sizes of the geometry, and no other part writes these channels of the line.
     #[inline(always)]
@@ -207,11 +265,10 @@ impl Line<'_> {
     /// Where the tile at column 0 would read without padding.
     #[inline(always)]
     fn source<S: Simd>(&self, simd: S) -> Source<S::I32> {
-        let (geometry, sliding) = (self.lines.geometry, self.lines.sliding);
-        let parameters = &sliding.parameters;
-        let (inputs, outputs) = (parameters.group_inputs(), parameters.group_outputs());
+        let Lines { geometry, parameters, pixel, .. } = *self.lines;
+        let (inputs, outputs) = (parameters.group_inputs() / A::EACH, parameters.group_outputs());
         let (image, line) = (self.line / geometry.output[0], self.line % geometry.output[0]);
-        let line_len = geometry.input[1] * geometry.input_stride;
+        let line_len = geometry.input[1] * pixel;
         let (top, apart) = (line * parameters.stride[0], parameters.dilation[0]);
         let [rows, columns] = parameters.kernel;
         let begin = geometry.padding[0].saturating_sub(top).div_ceil(apart).min(rows);
@@ -221,12 +278,12 @@ impl Line<'_> {
         for (lane, start) in starts.iter_mut().enumerate() {
             *start = (lane / outputs * inputs) as i32;
         }
-        let x = self.lines.x.as_ptr().wrapping_offset(corner * line_len as isize);
+        let x = self.lines.x.wrapping_offset(corner * line_len as isize);
         Source {
             x: x.wrapping_add(self.first / outputs * inputs),
             row_step: apart * line_len,
-            pixel_step: geometry.input_stride,
-            weights: sliding.weights[self.first * rows * inputs * columns..].as_ptr(),
+            pixel_step: pixel,
+            weights: self.lines.weights[self.first * rows * inputs * columns..].as_ptr(),
             rows: begin..end.max(begin),
             inputs,
             columns: u32::MAX,
@@ -235,23 +292,23 @@ impl Line<'_> {
         }
     }
 
-    /// Computes the next pixels from `column` on, of which `rest` are left, `T` at most, and returns how many.
+    /// Computes the next pixels from `column` on, of which `rest` are left, `WIDTH` at most, and returns how many.
     ///
     /// # Safety
     /// As [`run`](Self::run), and the line has that many pixels.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize, const K: usize, const STRIDE: usize, const SHARED: bool>(
+    unsafe fn tile<S: Simd, const WIDTH: usize, const K: usize, const STRIDE: usize, const SHARED: bool>(
         &self,
         simd: S,
         source: &mut Source<S::I32>,
         column: usize,
         rest: usize,
     ) -> usize {
-        let count = rest.min(T);
+        let count = rest.min(WIDTH);
         let (geometry, epilogue) = (self.lines.geometry, self.lines.epilogue);
         let left = (column * STRIDE) as isize - geometry.padding[1] as isize;
-        let span = (T - 1) * STRIDE + K;
-        let inner = count == T && left >= 0 && left.unsigned_abs() + span <= geometry.input[1];
+        let span = (WIDTH - 1) * STRIDE + K;
+        let inner = count == WIDTH && left >= 0 && left.unsigned_abs() + span <= geometry.input[1];
         let start = match epilogue.bias {
             // SAFETY: the epilogue is checked for all channels.
             Some(bias) => unsafe { simd.load(bias.as_ptr().add(self.first)) },
@@ -263,9 +320,9 @@ impl Line<'_> {
         // SAFETY: lines and columns outside of the image are excluded in `source`.
         let sums = unsafe {
             if inner {
-                sums::<S, T, K, STRIDE, SHARED, false>(simd, start, source)
+                sums::<S, A, WIDTH, K, STRIDE, SHARED, false>(simd, start, source)
             } else {
-                sums::<S, T, K, STRIDE, SHARED, true>(simd, start, source)
+                sums::<S, A, WIDTH, K, STRIDE, SHARED, true>(simd, start, source)
             }
         };
         source.x = line;
@@ -274,22 +331,42 @@ impl Line<'_> {
         count
     }
 
+    /// Stores the sums of `count` pixels from row `row` of the result on after what tiles do not do themselves.
+    #[inline(always)]
+    fn finish<S: Simd, const WIDTH: usize>(&self, simd: S, sums: [S::F32; WIDTH], row: usize, count: usize) {
+        // A copy: what has an address does not stay in registers.
+        let buffer = sums;
+        simd.call(Finish {
+            epilogue: self.lines.epilogue,
+            sums: buffer.as_ptr().cast(),
+            rows: row..row + count,
+            first: self.first,
+            y: self.lines.y,
+            stride: self.lines.geometry.output_stride,
+        });
+    }
+
     /// Finishes and stores the sums of `count` pixels from `column` on.
     ///
     /// # Safety
     /// As [`tile`](Self::tile).
     #[inline(always)]
-    unsafe fn store<S: Simd, const T: usize>(&self, simd: S, sums: [S::F32; T], column: usize, count: usize) {
+    unsafe fn store<S: Simd, const WIDTH: usize>(
+        &self,
+        simd: S,
+        sums: [S::F32; WIDTH],
+        column: usize,
+        count: usize,
+    ) {
         let (epilogue, stride) = (self.lines.epilogue, self.lines.geometry.output_stride);
         let row = self.line * self.lines.geometry.output[1] + column;
         let to = self.lines.y.as_mut_ptr().wrapping_add(row * stride + self.first);
         let (mut low, mut high) = (f32::NEG_INFINITY, f32::INFINITY);
         let mut finished = sums;
-        let complete = match epilogue.of_tile(self.first) {
-            _ if epilogue.residual.is_some() => false,
+        match epilogue.of_tile(self.first) {
+            _ if epilogue.residual.is_some() => return self.finish(simd, sums, row, count),
             TileActivation::Clamp { low: bound, high: other } => {
                 (low, high) = (bound, other);
-                true
             }
             TileActivation::Called(activation) => {
                 // A copy: what has an address does not stay in registers.
@@ -299,49 +376,42 @@ impl Line<'_> {
                     ActivateInPlace::new(activation, vectors.as_mut_ptr().cast(), count * S::LANES)
                 });
                 finished = vectors;
-                true
             }
-            _ => false,
-        };
+            _ => return self.finish(simd, sums, row, count),
+        }
         let (low, high) = (simd.splat(low), simd.splat(high));
         repeat!(INDEX in [0 1 2 3 4 5 6 7 8 9 10 11 12 13] {
-            if INDEX < T && INDEX < count {
-                let y = simd.min(high, simd.max(low, finished[INDEX % T]));
+            if INDEX < WIDTH && INDEX < count {
+                let y = simd.min(high, simd.max(low, finished[INDEX % WIDTH]));
                 // SAFETY: by the caller's promise.
-                unsafe { simd.store(to.wrapping_add(INDEX * stride), y) };
+                unsafe { T::store(simd, to.wrapping_add(INDEX * stride), y) };
             }
         });
-        if !complete {
-            simd.call(Finish {
-                epilogue,
-                rows: row..row + count,
-                first: self.first,
-                y: self.lines.y,
-                stride,
-            });
-        }
     }
 }
 
-/// The epilogue of pixels whose sums are stored, for one vector of channels.
-struct Finish<'a> {
-    epilogue: &'a Epilogue<'a>,
+/// The epilogue of pixels, for one vector of channels.
+struct Finish<'a, T> {
+    epilogue: &'a Epilogue<'a, T>,
+    /// One vector a pixel.
+    sums: *const f32,
     rows: Range<usize>,
     first: usize,
-    y: SharedSlice<'a, f32>,
+    y: SharedSlice<'a, T>,
     stride: usize,
 }
 
-impl SimdTask for Finish<'_> {
+impl<T: Real> SimdTask for Finish<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for row in self.rows {
-            // SAFETY: the rows were just stored, and the epilogue is checked.
+        for (i, row) in self.rows.enumerate() {
+            // SAFETY: there is a vector for each row, whose pixel lies in the result; the epilogue is checked.
             unsafe {
-                let c = self.y.as_mut_ptr().add(row * self.stride);
-                finish_row(simd, self.epilogue, row, self.first..self.first + S::LANES, c);
+                let sums = simd.load(self.sums.add(i * S::LANES));
+                let y = finish_whole(simd, self.epilogue, row, self.first, sums);
+                T::store(simd, self.y.as_mut_ptr().add(row * self.stride + self.first), y);
             }
         }
     }
@@ -354,6 +424,7 @@ impl SimdTask for Finish<'_> {
 #[inline(always)]
 unsafe fn sums<
     S: Simd,
+    A: Inputs,
     const T: usize,
     const K: usize,
     const STRIDE: usize,
@@ -372,24 +443,25 @@ unsafe fn sums<
             let weights = weights.wrapping_add(input * K * S::LANES);
             // SAFETY: by the caller's promise.
             unsafe {
-                let mut taps = [start; K];
+                let mut taps = [A::zero(simd); K];
                 for (tap, weight) in taps.iter_mut().enumerate() {
-                    *weight = simd.load(weights.add(tap * S::LANES));
+                    *weight = A::load(simd, weights.add(tap * S::LANES));
                 }
-                add_row::<S, T, K, STRIDE, SHARED, GUARDED>(simd, &mut sums, &taps, line, input, source);
+                add_row::<S, A, T, K, STRIDE, SHARED, GUARDED>(simd, &mut sums, &taps, line, input, source);
             }
         }
     }
     sums
 }
 
-/// Adds what one row of the kernel gives for one input channel of every group.
+/// Adds what one row of the kernel gives for one element of every group.
 ///
 /// # Safety
 /// The line's pixels that `source` does not exclude are readable.
 #[inline(always)]
 unsafe fn add_row<
     S: Simd,
+    A: Inputs,
     const T: usize,
     const K: usize,
     const STRIDE: usize,
@@ -398,7 +470,7 @@ unsafe fn add_row<
 >(
     simd: S,
     sums: &mut [S::F32; T],
-    taps: &[S::F32; K],
+    taps: &[A::Vector<S>; K],
     line: *const f32,
     input: usize,
     source: &Source<S::I32>,
@@ -409,12 +481,12 @@ unsafe fn add_row<
             let pixel = line.wrapping_add(COLUMN * source.pixel_step);
             // SAFETY: by the caller's promise; groups that share a vector have a vector of inputs.
             let x = unsafe {
-                if SHARED { simd.permute(simd.load(pixel), lanes) } else { simd.splat(*pixel.add(input)) }
+                if SHARED { A::pick(simd, pixel, lanes) } else { A::splat(simd, pixel.add(input)) }
             };
             repeat!(TAP in [0 1 2 3 4 5 6] {
                 let to = tap_output(COLUMN, TAP, STRIDE);
                 if TAP < K && to < T {
-                    sums[to] = simd.fma(x, taps[TAP], sums[to]);
+                    sums[to] = A::add_product(simd, sums[to], x, taps[TAP]);
                 }
             });
         }
@@ -462,6 +534,7 @@ mod tests {
                 residual: (add > 0).then_some(residual),
                 activation,
                 slope: Some(&slope),
+                following: &[],
             };
             let mut expected = case.expected();
             case.finish(&mut expected, &epilogue, &added);

@@ -51,6 +51,11 @@ impl Strassen {
         Strassen { matrix }
     }
 
+    /// The panel that a part reads first.
+    pub(super) fn first_panel(&self, geometry: &Geometry, part: Part) -> &[f32] {
+        self.matrix.first_panel(geometry.output_pixels(), part)
+    }
+
     /// `f32` elements of scratch memory that each part needs for such images.
     pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
         let copied = if geometry.is_pixel_by_pixel() {

@@ -150,7 +150,7 @@ impl Stretch<'_> {
             let product = Product {
                 layout: &weights.layout,
                 packed: &weights.data,
-                following: &[],
+                following: if group + 1 == self.groups.len() { self.epilogue.following } else { &[] },
                 a: self.view.data.as_ptr().wrapping_add(group * channels),
                 left: self.left,
                 runs,

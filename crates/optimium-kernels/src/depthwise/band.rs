@@ -1,5 +1,7 @@
 //! The walk over an image: bands of output rows, blocks of channels, tiles along the band.
 
+use std::ops::Range;
+
 use optimium_simd::{Simd, SimdTask};
 
 use super::finish::{Finish, Store};
@@ -17,6 +19,13 @@ pub(super) struct Bands<'a, E> {
     pub(super) epilogue: &'a Epilogue<'a, E>,
     pub(super) y: SharedSlice<'a, E>,
     pub(super) part: Part,
+    /// The images and their output rows that all parts together compute.
+    pub(super) images: Range<usize>,
+    pub(super) rows: Range<usize>,
+    /// Lines of the ring that `x` is; none where it is whole images.
+    pub(super) ring: Option<usize>,
+    /// The output pixel, counted through all images, that `y` begins with.
+    pub(super) first_pixel: usize,
 }
 
 /// One row, or two, of one block of channels of one image.
@@ -35,12 +44,11 @@ impl<E: Real> SimdTask for Bands<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let p = &self.depthwise.parameters;
-        let [height, width] = self.geometry.output;
         let windowed = matches!(self.depthwise.path, Path::Window { .. });
-        let rows = if windowed && p.stride == [1, 1] { 2 } else { 1 };
-        let (bands, blocks) = (height.div_ceil(rows), p.output_channels.div_ceil(S::LANES));
+        let at_once = if windowed && p.stride == [1, 1] { 2 } else { 1 };
+        let (bands, blocks) = (self.rows.len().div_ceil(at_once), p.output_channels.div_ceil(S::LANES));
         assert!(self.depthwise.level.lanes() == S::LANES, "weights packed for other vectors");
-        if width == 0 {
+        if self.geometry.output[1] == 0 {
             return;
         }
         let store = Store::new(self.epilogue, false);
@@ -48,11 +56,11 @@ impl<E: Real> SimdTask for Bands<'_, E> {
             // SAFETY: sizes were checked.
             return unsafe { self.pixels(simd, store) };
         }
-        for step in self.part.range(self.geometry.batch * bands * blocks) {
+        for step in self.part.range(self.images.len() * bands * blocks) {
             let (block, band) = (step % blocks, step / blocks);
-            let row = band % bands * rows;
-            let rows = rows.min(height - row);
-            let band = Band { bands: &self, image: band / bands, row, rows, block };
+            let (image, row) = (self.images.start + band / bands, self.rows.start + band % bands * at_once);
+            let rows = at_once.min(self.rows.end - row);
+            let band = Band { bands: &self, image, row, rows, block };
             // SAFETY: sizes were checked; the band lies in the output and belongs to this part.
             unsafe { band.run(simd) }
         }
@@ -99,7 +107,7 @@ impl<E: Real> Band<'_, E> {
     #[inline(always)]
     pub(super) fn output<S: Simd>(&self, row: usize, column: usize) -> usize {
         let g = self.bands.geometry;
-        self.pixel(row, column) * g.output_stride + self.first::<S>()
+        (self.pixel(row, column) - self.bands.first_pixel) * g.output_stride + self.first::<S>()
     }
 
     /// The number of that output pixel among those of all images.
@@ -190,11 +198,19 @@ impl<E: Real> Band<'_, E> {
         let first_row = ((-top).max(0) as usize).min(under);
         let end_row = (g.input[0] as isize - top).clamp(first_row as isize, under as isize);
         let row_step = g.input[1] * g.input_stride;
-        let image = self.bands.x.as_ptr().wrapping_add(self.image * g.input[0] * row_step);
-        let corner = top * row_step as isize - (g.padding[1] * g.input_stride) as isize;
+        let (first_line, wrap, back) = match self.bands.ring {
+            Some(lines) => {
+                let place = top.rem_euclid(lines as isize);
+                (place, lines - place as usize, lines * row_step)
+            }
+            None => ((self.image * g.input[0]) as isize + top, usize::MAX, 0),
+        };
+        let before = first_line * row_step as isize - (g.padding[1] * g.input_stride) as isize;
         Source {
-            x: image.wrapping_add(self.first::<S>()).wrapping_offset(corner),
+            x: self.bands.x.as_ptr().wrapping_add(self.first::<S>()).wrapping_offset(before),
             row_step,
+            wrap,
+            back,
             pixel_step: g.input_stride,
             weights: depthwise.weights[self.block * window * columns * S::LANES..].as_ptr(),
             window,

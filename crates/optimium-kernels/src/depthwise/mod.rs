@@ -11,9 +11,11 @@ mod band;
 mod finish;
 mod general;
 mod pixels;
+mod strip;
 mod tile;
 
 pub(crate) use band::valid_columns;
+pub(crate) use strip::Strip;
 pub(crate) use tile::{repeat, tap_output};
 
 use optimium_simd::Level;
@@ -77,6 +79,11 @@ impl Depthwise {
         Depthwise { level, parameters: *p, weights, path: Path::of(p) }
     }
 
+    /// What was asked for.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
     /// The instruction set that the weights are packed for.
     pub fn level(&self) -> Level {
         self.level
@@ -99,7 +106,19 @@ impl Depthwise {
         part: Part,
     ) {
         self.check(geometry, x, epilogue, y);
-        let bands = band::Bands { depthwise: self, geometry, x, epilogue, y, part };
+        let (images, rows) = (0..geometry.batch, 0..geometry.output[0]);
+        let bands = band::Bands {
+            depthwise: self,
+            geometry,
+            x,
+            epilogue,
+            y,
+            part,
+            images,
+            rows,
+            ring: None,
+            first_pixel: 0,
+        };
         if E::ROUNDED { self.level.run_bf16(bands) } else { self.level.run(bands) }
     }
 
@@ -275,6 +294,7 @@ mod tests {
             }),
             activation,
             slope: Some(&slope),
+            following: &[],
         };
         let mut expected = vec![9.0; outputs * g.output_stride];
         reference(case, &weights, &x, &epilogue, &added, &mut expected);
@@ -317,9 +337,9 @@ mod tests {
         for level in [Level::Portable, Level::best()] {
             let depthwise = Depthwise::new_bf16(level, p, weights, &Packing::default());
             let (mut expected, mut y) = (vec![9.0; outputs], vec![bf16::from_f32(9.0); outputs]);
-            let epilogue = Epilogue { bias, residual: None, activation, slope };
+            let epilogue = Epilogue { bias, activation, slope, ..Epilogue::default() };
             depthwise.run(g, &widened, &epilogue, SharedSlice::new(&mut expected), Part::WHOLE);
-            let epilogue = Epilogue { bias, residual: None, activation, slope };
+            let epilogue = Epilogue { bias, activation, slope, ..Epilogue::default() };
             for index in 0..2 {
                 let part = Part { index, count: 2 };
                 depthwise.run(g, &x, &epilogue, SharedSlice::new(&mut y), part);

@@ -12,7 +12,17 @@ impl<E: Real> Bands<'_, E> {
     pub(super) fn is_pixelwise(&self) -> bool {
         let (p, g) = (&self.depthwise.parameters, self.geometry);
         let one = p.kernel == [1, 1] && p.stride == [1, 1] && g.padding == [0, 0] && g.input == g.output;
-        one && p.output_channels == p.input_channels
+        one && p.output_channels == p.input_channels && self.is_whole()
+    }
+
+    /// Whether all rows of all images are computed, from images to images.
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        let g = self.geometry;
+        self.images == (0..g.batch)
+            && self.rows == (0..g.output[0])
+            && self.ring.is_none()
+            && self.first_pixel == 0
     }
 
     /// Computes this part's pixels; `store` is complete.

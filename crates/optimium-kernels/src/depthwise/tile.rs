@@ -14,6 +14,10 @@ pub(super) struct Source<E> {
     pub(super) x: *const E,
     /// Elements from one image row to the next.
     pub(super) row_step: usize,
+    /// The first row that lies `back` elements before where it would.
+    pub(super) wrap: usize,
+    /// See `wrap`.
+    pub(super) back: usize,
     /// Elements from one pixel to the next.
     pub(super) pixel_step: usize,
     /// The block's weights.
@@ -70,7 +74,10 @@ pub(super) unsafe fn sums<
         }
         taps
     };
-    let row = |r: usize| source.x.wrapping_add(r * source.row_step);
+    let row = |r: usize| {
+        let back = if r >= source.wrap { source.back } else { 0 };
+        source.x.wrapping_add(r * source.row_step).wrapping_sub(back)
+    };
     // SAFETY: only rows of the image are visited, with weights of rows of the window.
     unsafe {
         if !TWO {

@@ -8,12 +8,24 @@ pub(crate) enum Arithmetic {
     /// An `f32`.
     #[default]
     Single,
+    /// An `f32`; a vector of the right matrix holds [`GROUP`] of its rows for each of its columns.
+    Grouped,
     /// Two bfloat16 that are neighbours in k, the first one in the low half. Their products are summed in `f32`.
     BrainPairs,
 }
 
+/// Neighbours in k that lie side by side in [`Arithmetic::Grouped`].
+pub(super) const GROUP: usize = 2;
+
+impl Arithmetic {
+    /// Rows of the right matrix that a vector holds.
+    pub(super) fn rows_of_vector(self) -> usize {
+        if self == Arithmetic::Grouped { GROUP } else { 1 }
+    }
+}
+
 /// The inner step of a product, in one [`Arithmetic`].
-pub(super) trait Multiply: Copy {
+pub(crate) trait Multiply: Copy {
     /// Whether results may be bfloat16.
     const ROUNDS: bool;
     /// A vector of elements.
@@ -33,7 +45,7 @@ pub(super) trait Multiply: Copy {
 
 /// [`Arithmetic::Single`]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Single;
+pub(crate) struct Single;
 
 impl Multiply for Single {
     const ROUNDS: bool = false;
@@ -60,7 +72,7 @@ impl Multiply for Single {
 
 /// [`Arithmetic::BrainPairs`]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BrainPairs;
+pub(crate) struct BrainPairs;
 
 impl Multiply for BrainPairs {
     const ROUNDS: bool = true;

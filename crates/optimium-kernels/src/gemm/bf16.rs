@@ -100,6 +100,11 @@ impl PackedBf16 {
         &self.layout
     }
 
+    /// The packed pairs, as elements of the layout.
+    pub(crate) fn packed(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.data)
+    }
+
     /// Elements of scratch memory that each part of [`gemm_bf16`] needs for `m` rows.
     pub fn scratch_len(&self, m: usize) -> usize {
         m.min(block_rows(self.layout.k)) * self.layout.k
@@ -171,7 +176,7 @@ fn product_of<'a, T: Real>(
     Product {
         layout,
         packed,
-        following: &[],
+        following: epilogue.following,
         a: a.cast(),
         left,
         runs: WHOLE_ROWS,
@@ -206,13 +211,32 @@ pub(crate) fn gemm_pairs(
     if m == 0 || layout.n == 0 {
         return;
     }
-    super::check_bounds(m, [k, layout.n], [a.len(), a_stride], [c.len(), c_stride]);
     let rows = &mut scratch[..m * layout.k];
     round_rows(level, a, a_stride, k, rows);
+    multiply_pairs(m, rows, layout, packed, c, c_stride);
+}
+
+/// The same of `m` rows of pairs, one behind the other in `rows`.
+///
+/// # Panics
+/// Where a slice is too short for the sizes.
+pub(crate) fn multiply_pairs(
+    m: usize,
+    rows: &[u32],
+    layout: &Layout,
+    packed: &[f32],
+    c: SharedSlice<f32>,
+    c_stride: usize,
+) {
+    assert!(layout.arithmetic == Arithmetic::BrainPairs, "{layout} for pairs");
+    if m == 0 || layout.n == 0 {
+        return;
+    }
+    super::check_bounds(m, [layout.k, layout.n], [rows.len(), layout.k], [c.len(), c_stride]);
     let epilogue = Epilogue::default();
     let left = Lines::straight(layout.k);
     let product = product_of((layout, packed), m, rows.as_ptr(), left, &epilogue, c, c_stride);
-    // SAFETY: the left rows were just written, and the result is checked to hold all rows.
+    // SAFETY: the left rows and the result are checked to hold all rows.
     unsafe { product.run(0..m, 0..layout.panels()) };
 }
 
@@ -362,7 +386,7 @@ mod tests {
                 bias: Some(&self.bias),
                 residual: Some(residual),
                 activation: Activation::Relu,
-                slope: None,
+                ..Epilogue::default()
             };
             let mut c = vec![T::default(); m * n];
             let shared = SharedSlice::new(&mut c);

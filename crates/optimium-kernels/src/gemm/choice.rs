@@ -33,9 +33,24 @@ impl std::fmt::Display for Candidate {
 }
 
 /// The ways to compute `problem` at `level`, the cheapest first. With AVX-512 those with the shorter vectors of
-/// AVX2 are among them.
+/// AVX2 are among them, and for few columns one by pairs of k.
 pub fn candidates(level: Level, problem: &Problem) -> Vec<Candidate> {
+    candidates_with_pairs(executes_in_halves(), effective(level), problem)
+}
+
+/// Those of [`candidates`] that serve products whose left rows consist of pieces of any length.
+pub(crate) fn plain_candidates(level: Level, problem: &Problem) -> Vec<Candidate> {
     candidates_of(Arithmetic::Single, effective(level), problem)
+}
+
+/// As [`candidates`], for a processor that executes AVX-512 in halves or not.
+fn candidates_with_pairs(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candidate> {
+    let mut all = candidates_on(in_halves, Arithmetic::Single, level, problem);
+    if let Some(layout) = Layout::of_pairs(level, problem.k, problem.n) {
+        all.push(Candidate { layout, cost: cost(&layout, problem.m.max(1), in_halves) });
+        all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    }
+    all
 }
 
 /// The ways to compute `problem`, in elements of `arithmetic`, at a level that has kernels for it.
@@ -43,12 +58,12 @@ pub(super) fn candidates_of(arithmetic: Arithmetic, level: Level, problem: &Prob
     candidates_on(executes_in_halves(), arithmetic, level, problem)
 }
 
-/// The cheapest layout for `problem` at `level`.
+/// The cheapest of the layouts for `problem` at `level` that serve all products.
 pub fn pick(level: Level, problem: &Problem) -> Layout {
-    candidates(level, problem)[0].layout
+    plain_candidates(level, problem)[0].layout
 }
 
-/// As [`candidates`], for a processor that executes AVX-512 in halves or not.
+/// As [`candidates_of`], for a processor that executes AVX-512 in halves or not.
 fn candidates_on(in_halves: bool, arithmetic: Arithmetic, level: Level, problem: &Problem) -> Vec<Candidate> {
     let has_shorter =
         level == Level::Avx512 && arithmetic == Arithmetic::Single && Level::Avx2.is_available();
@@ -91,6 +106,8 @@ const SINGLE_ROW_CHAINS: f64 = 4.0;
 const PANEL_BYTES: usize = 768 << 10;
 /// What a panel costs that does not.
 const OUTGROWN: f64 = 1.06;
+/// Instructions that make sums of a vector of columns of those of pairs.
+const PAIR_SUMS: f64 = 8.0;
 /// What it costs to need more instructions for the same arithmetic.
 const SHORTER_VECTORS: f64 = 1.03;
 
@@ -99,12 +116,17 @@ fn cost(layout: &Layout, m: usize, in_halves: bool) -> f64 {
     let wide = layout.level == Level::Avx512;
     // Two multiply-adds and two loads a cycle, but one of those that are executed in halves.
     let unit = if wide && in_halves { 1.0 } else { 0.5 };
-    let latency = if m == 1 { LATENCY / SINGLE_ROW_CHAINS } else { LATENCY };
+    let grouped = layout.arithmetic == Arithmetic::Grouped;
+    let latency = if m == 1 && !grouped { LATENCY / SINGLE_ROW_CHAINS } else { LATENCY };
+    // The sums of pairs are put together in each row.
+    let put_together =
+        if grouped { PAIR_SUMS * unit * layout.n.div_ceil(layout.lanes()) as f64 } else { 0.0 };
     let panel = |index: usize| {
-        let vectors = layout.panel(index).vectors;
-        let strips = m.div_ceil(Tile::of_vectors(layout.level, vectors).rows);
-        let bytes = layout.k * vectors * layout.lanes() * size_of::<f32>();
-        let strip_cost = |rows| tile_cost(rows, vectors, layout.k, unit, latency);
+        let panel = layout.panel(index);
+        let strips = m.div_ceil(layout.tile_of(panel.vectors).rows);
+        let bytes = layout.panel_len(panel) * size_of::<f32>();
+        let strip_cost =
+            |rows| tile_cost(rows, panel.vectors, layout.steps(), unit, latency) + rows as f64 * put_together;
         // Strips are balanced: all have one of two heights.
         let taller = m % strips;
         let strips =
@@ -141,7 +163,9 @@ mod tests {
             (false, [3136, 64, 576], [4, 16]),
             (true, [3136, 64, 576], [4, 16]),
             (false, [12544, 96, 16], [4, 16]),
-            (false, [12544, 24, 96], [2, 16]),
+            (false, [12544, 24, 96], [3, 16]),
+            (false, [3136, 40, 240], [5, 16]),
+            (false, [12544, 32, 96], [2, 16]),
             (true, [12544, 24, 96], [3, 8]),
             (true, [12544, 8, 96], [1, 8]),
             (true, [12544, 32, 96], [2, 16]),
@@ -149,9 +173,9 @@ mod tests {
             (true, [128, 1536, 384], [4, 16]),
         ];
         each_case(cases, |&(in_halves, [m, n, k], [vectors, lanes])| {
-            let all = candidates_on(in_halves, Arithmetic::Single, Level::Avx512, &Problem { m, n, k });
+            let all = candidates_with_pairs(in_halves, Level::Avx512, &Problem { m, n, k });
             let best = &all[0].layout;
-            let width = best.tile.vectors.min(n.div_ceil(lanes));
+            let width = best.tile.vectors.min(n.div_ceil(best.columns_of_vector()));
             if (width, best.lanes()) == (vectors, lanes) {
                 return Ok(());
             }

@@ -56,11 +56,13 @@ pub(super) struct Carry {
     pub(super) initial: [*const f32; 2],
     /// Where unfinished sums go instead of the result; null where they are finished.
     pub(super) kept: *mut f32,
+    /// What finished sums are multiplied by, one a column of the panel; null for nothing.
+    pub(super) factors: *const f32,
 }
 
 impl Carry {
     /// No other products.
-    pub(super) const NONE: Carry = Carry { initial: [null(); 2], kept: null_mut() };
+    pub(super) const NONE: Carry = Carry { initial: [null(); 2], kept: null_mut(), factors: null() };
 }
 
 impl AnyStrips<'_> {
@@ -78,7 +80,7 @@ pub(super) const LINE: usize = 16;
 
 /// Lines that a step of k fetches: enough for few strips to fetch a panel like theirs, and none too many for narrow tiles, whose
 /// steps are bound by loads.
-const fn fetched_lines(columns: usize) -> usize {
+pub(super) const fn fetched_lines(columns: usize) -> usize {
     if columns >= 2 * LINE { 2 } else { 1 }
 }
 
@@ -109,8 +111,18 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
             let next = all.next.wrapping_add(fetched * stride);
             fetched += steps * fetched_lines(VECTORS * S::LANES);
             // SAFETY: the rows' runs, the panel and the initial sums are readable, by the promise of the caller.
-            let sums =
+            let mut sums =
                 unsafe { accumulate::<S, A, ROWS, VECTORS, CHAINS>(simd, all, rows, carried, next, stride) };
+            if !all.carry.factors.is_null() {
+                // SAFETY: there is a factor for each column of the panel.
+                let factors: [S::F32; VECTORS] =
+                    unsafe { of_columns(simd, all.carry.factors, all.last_columns) };
+                for row in &mut sums {
+                    for (sum, &factor) in row.iter_mut().zip(&factors) {
+                        *sum = simd.mul(*sum, factor);
+                    }
+                }
+            }
             // SAFETY: the result's or the kept rows are writable and the residual's readable, by the same promise.
             unsafe {
                 if all.carry.kept.is_null() {

@@ -2,13 +2,14 @@
 
 use optimium_simd::Level;
 
-use super::arithmetic::Arithmetic;
+use super::arithmetic::{Arithmetic, GROUP};
+use super::run::share;
 use super::tile::{Tile, effective};
 use crate::{Packed, Packing, Part, SharedSlice};
 
 /// How a right matrix of `k` rows and `n` columns is packed: panels of `tile.vectors` vectors of columns, each
 /// `[k][width]`, one after the other. The last panel is narrower by whole vectors; its last vector is filled
-/// up with zeros.
+/// up with zeros. In one arithmetic, there is one panel `[k / 2][width][2]` for all columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Rows of the matrix: the length of the sums. Pairs of rows, where those are one element.
@@ -42,6 +43,13 @@ impl Layout {
         Layout { k, n, tile, level: effective(level), arithmetic: Arithmetic::Single }
     }
 
+    /// The layout of a `k × n` matrix in pairs of rows at `level`, where there is a tile for so many columns.
+    pub(super) fn of_pairs(level: Level, k: usize, n: usize) -> Option<Layout> {
+        let level = effective(level);
+        let tile = Tile::of_pairs(level, n.div_ceil(level.lanes() / GROUP))?;
+        Some(Layout { k, n, tile, level, arithmetic: Arithmetic::Grouped })
+    }
+
     /// Elements of a vector.
     pub(crate) fn lanes(&self) -> usize {
         self.level.lanes()
@@ -49,7 +57,31 @@ impl Layout {
 
     /// Number of `f32` elements of the packed form: a multiple of the vector length.
     pub fn len(&self) -> usize {
-        (self.n.div_ceil(self.lanes()) * self.lanes()).saturating_mul(self.k)
+        (self.n.div_ceil(self.columns_of_vector()) * self.lanes()).saturating_mul(self.steps())
+    }
+
+    /// Columns that a vector holds elements of.
+    pub(super) fn columns_of_vector(&self) -> usize {
+        self.lanes() / self.arithmetic.rows_of_vector()
+    }
+
+    /// Rows of vectors of a panel.
+    pub(super) fn steps(&self) -> usize {
+        self.k.div_ceil(self.arithmetic.rows_of_vector())
+    }
+
+    /// Elements of a panel.
+    pub(crate) fn panel_len(&self, panel: Panel) -> usize {
+        panel.vectors * self.lanes() * self.steps()
+    }
+
+    /// The tallest register tile that works on a panel of so many vectors.
+    pub(super) fn tile_of(&self, vectors: usize) -> Tile {
+        match self.arithmetic {
+            // There is one panel.
+            Arithmetic::Grouped => self.tile,
+            Arithmetic::Single | Arithmetic::BrainPairs => Tile::of_vectors(self.level, vectors),
+        }
     }
 
     /// Whether the matrix has no element.
@@ -59,15 +91,17 @@ impl Layout {
 
     /// Number of panels.
     pub fn panels(&self) -> usize {
-        self.n.div_ceil(self.lanes() * self.tile.vectors)
+        self.n.div_ceil(self.columns_of_vector() * self.tile.vectors)
     }
 
     /// The panel of that index.
     pub(crate) fn panel(&self, index: usize) -> Panel {
-        let width = self.tile.vectors * self.lanes();
+        let each = self.columns_of_vector();
+        let width = self.tile.vectors * each;
         let column = index * width;
         let columns = width.min(self.n - column);
-        Panel { column, vectors: columns.div_ceil(self.lanes()), columns, offset: column * self.k }
+        let offset = index * self.tile.vectors * self.lanes() * self.steps();
+        Panel { column, vectors: columns.div_ceil(each), columns, offset }
     }
 
     /// Packs this part's share of the rows of `b`, whose element of row `i` (of `k`) and column `j` (of `n`)
@@ -89,9 +123,10 @@ impl Layout {
 
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (rows, columns) = (self.tile.rows, self.tile.vectors * self.lanes());
+        let (rows, columns) = (self.tile.rows, self.tile.vectors * self.columns_of_vector());
         let elements = match self.arithmetic {
             Arithmetic::Single => "",
+            Arithmetic::Grouped => " by pairs of k",
             Arithmetic::BrainPairs => " of bf16 pairs",
         };
         write!(f, "{rows}x{columns} tile{elements} at {}, k {}, n {}", self.level, self.k, self.n)
@@ -138,6 +173,18 @@ impl PackedMatrix {
         let form = format_args!("{origin}, {layout}");
         let data = packing.block(form, layout.len(), |out| fill(SharedSlice::new(out)));
         PackedMatrix { layout, data }
+    }
+
+    /// The panel that this part of a product of `m` rows reads first, if it has one.
+    pub fn first_panel(&self, m: usize, part: Part) -> &[f32] {
+        let (rows, panels) = share(part, m, self.layout.panels());
+        if rows.is_empty() || panels.is_empty() { &[] } else { self.panel(panels.start) }
+    }
+
+    /// The elements of a panel.
+    pub(crate) fn panel(&self, index: usize) -> &[f32] {
+        let panel = self.layout.panel(index);
+        &self.data[panel.offset..][..self.layout.panel_len(panel)]
     }
 
     /// Whether [`prepare`](PackedMatrix::prepare) would find the next block stored.

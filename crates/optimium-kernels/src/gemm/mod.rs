@@ -10,6 +10,7 @@
 //! | `choice` | which one a problem takes |
 //! | `layout`, `pack` | the packed form |
 //! | `run`, `dispatch`, `kernel`, `store` | the loops, from the outermost to the innermost |
+//! | `grouped` | the innermost one for few columns |
 //! | `deferred` | activations of several strips |
 //! | `arithmetic` | what is multiplied |
 //! | `lines` | where the rows lie |
@@ -19,12 +20,13 @@
 //!
 //! Convolutions use the same loops: their left rows are gathered from several places of an image.
 
-mod arithmetic;
+pub(crate) mod arithmetic;
 mod bf16;
 mod choice;
 mod deferred;
 mod dispatch;
 mod general;
+mod grouped;
 mod kernel;
 mod layout;
 mod lines;
@@ -37,9 +39,9 @@ mod tile;
 use optimium_simd::Level;
 
 pub use bf16::{PackedBf16, candidates_bf16, gemm_bf16, rounding_cost};
-pub(crate) use bf16::{as_pairs, gemm_pairs, round_rows};
-pub(crate) use choice::executes_in_halves;
+pub(crate) use bf16::{as_pairs, gemm_pairs, multiply_pairs, round_rows};
 pub use choice::{Candidate, Problem, candidates, pick};
+pub(crate) use choice::{executes_in_halves, plain_candidates};
 pub use general::{Number, matmul_general};
 pub use layout::{Layout, PackedMatrix};
 pub(crate) use lines::{Lines, Run};
@@ -74,13 +76,13 @@ pub fn gemm(
     if m == 0 || layout.n == 0 {
         return;
     }
-    assert!(layout.arithmetic == Arithmetic::Single, "{layout} in a product of f32");
+    assert!(layout.arithmetic != Arithmetic::BrainPairs, "{layout} in a product of f32");
     check_bounds(m, [layout.k, layout.n], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, layout.n);
     let product = Product {
         layout,
         packed: b,
-        following: &[],
+        following: epilogue.following,
         a: a.as_ptr(),
         left: Lines::straight(a_stride),
         runs: &[Run::default()],
@@ -150,6 +152,7 @@ mod tests {
                 residual: (flags >> 1 != 0).then_some(residual),
                 activation,
                 slope: (activation == Activation::PRelu).then_some(&self.slope[..]),
+                following: &self.b,
             }
         }
 
@@ -194,8 +197,8 @@ mod tests {
         let epilogue = operands.epilogue(n, flags, activation);
         let expected = operands.expected(sizes, &epilogue);
         for level in Level::available() {
-            for tile in Tile::all(level) {
-                let layout = Layout::new(level, tile, k, n);
+            let plain = Tile::all(level).map(|tile| Layout::new(level, tile, k, n));
+            for layout in plain.chain(Layout::of_pairs(level, k, n)) {
                 let whole = operands.run(sizes, &layout, &epilogue, 1);
                 compare(&whole, &expected, Tolerance::dot(k))
                     .map_err(|e| format!("{level}, {layout}: {e}"))?;

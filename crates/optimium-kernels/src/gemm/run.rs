@@ -9,7 +9,7 @@ use super::kernel::{AnyStrips, Carry, LINE};
 use super::layout::{Layout, Panel};
 use super::lines::{Lines, Run};
 use super::store::Finish;
-use super::tile::{Tile, strip};
+use super::tile::strip;
 use crate::epilogue::Epilogue;
 use crate::{Part, Real};
 
@@ -59,6 +59,8 @@ impl<T: Real> Product<'_, T> {
         let end = self.runs.iter().map(|run| run.right).max().map_or(0, |right| right + self.run_length);
         assert!(end <= self.layout.k, "the runs make no row of {}", self.layout);
         assert!(self.packed.len() >= self.layout.len(), "{} elements for {}", self.packed.len(), self.layout);
+        let group = self.layout.arithmetic.rows_of_vector();
+        assert!(self.runs.iter().all(|run| run.right.is_multiple_of(group)), "runs for {}", self.layout);
         assert!(self.layout.level.is_available(), "this machine lacks {}", self.layout.level);
         let block_rows = (BLOCK_BYTES / (size_of::<f32>() * self.row_len.max(1))).max(BLOCK_ROWS);
         let blocks = rows.len().div_ceil(block_rows);
@@ -79,7 +81,7 @@ impl<T: Real> Product<'_, T> {
 
     /// The elements of a panel.
     fn packed_panel(&self, panel: Panel) -> &[f32] {
-        &self.packed[panel.offset..][..panel.vectors * self.layout.lanes() * self.layout.k]
+        &self.packed[panel.offset..][..self.layout.panel_len(panel)]
     }
 
     /// Computes `count` rows from row `first` of one panel, while `next` is fetched.
@@ -87,7 +89,7 @@ impl<T: Real> Product<'_, T> {
     /// # Safety
     /// As for [`run`](Product::run), and `carry` has `count` rows.
     pub(super) unsafe fn panel(&self, first: usize, count: usize, panel: Panel, next: &[f32], carry: Carry) {
-        let tile = Tile::of_vectors(self.layout.level, panel.vectors);
+        let tile = self.layout.tile_of(panel.vectors);
         let mut strips = AnyStrips { carry, ..self.strips(panel, next) };
         let activation = deferred::take(&mut strips.finish, !carry.kept.is_null());
         // Balanced strips, of two heights at most.
@@ -132,7 +134,7 @@ impl<T: Real> Product<'_, T> {
             runs: self.runs,
             run_length: self.run_length,
             b: self.packed_panel(panel).as_ptr(),
-            last_columns: panel.columns - (panel.vectors - 1) * lanes,
+            last_columns: panel.columns - (panel.columns.div_ceil(lanes) - 1) * lanes,
             c: self.c.wrapping_add(column).cast(),
             c_stride: self.c_stride,
             finish,

@@ -32,6 +32,19 @@ impl Tile {
         Tile { rows, vectors }
     }
 
+    /// The tallest tile of so many vectors that hold pairs, where there is one at `level`.
+    pub(super) fn of_pairs(level: Level, vectors: usize) -> Option<Tile> {
+        // Other widths have as few idle lanes without pairs.
+        let rows = match (level, vectors) {
+            (Level::Avx512, 1 | 2) => 12,
+            (Level::Avx512, 3) => 9,
+            (Level::Avx512, 5) => 5,
+            (Level::Avx512, 7) => 3,
+            _ => return None,
+        };
+        Some(Tile { rows, vectors })
+    }
+
     /// The tiles of `level`, the usually best first.
     pub fn all(level: Level) -> impl Iterator<Item = Tile> {
         let widths: &[usize] = match level {

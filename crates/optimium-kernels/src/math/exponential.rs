@@ -26,6 +26,20 @@ pub fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     simd.scale_by_small_power_of_two(simd.add(p, simd.splat(1.0)), n)
 }
 
+/// `2ˣ` for `x` up to 1, within 3 units; right for subnormal results, and 0 below them.
+#[inline(always)]
+pub(crate) fn exp2_up_to_one<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    // Below this the result is 0.
+    let x = simd.max(simd.splat(-151.0), x);
+    let n = simd.round(x);
+    let power = polynomial(
+        simd,
+        simd.sub(x, n),
+        [1.0, std::f32::consts::LN_2, 0.240_222_83, 0.055_505_585, 0.009_669_691, 0.001_330_060_7],
+    );
+    simd.scale_by_small_power_of_two(power, n)
+}
+
 /// `eˣ - 1`, within 3 units, near zero too.
 #[inline(always)]
 pub fn expm1<S: Simd>(simd: S, x: S::F32) -> S::F32 {

@@ -139,6 +139,7 @@ fn many_rows(
                 .map(|residual| Residual { data: residual.data.from(first), ..residual }),
             activation: epilogue.activation,
             slope: epilogue.slope.map(|slope| &slope[first..]),
+            following: &[],
         };
         let c = c.narrow(first..c.len());
         gemm(level, m, a, k, &layout, &scratch[..layout.len()], &of_panel, c, b.n, Part::WHOLE);
@@ -237,7 +238,7 @@ mod tests {
             bias: Some(&bias),
             residual: Some(Residual { data: (&residual).into(), stride: n, after_activation: true }),
             activation: Activation::Relu,
-            slope: None,
+            ..Epilogue::default()
         };
         let columns: Vec<Vec<f32>> = (0..n).map(|j| column(&matrix, j)).collect();
         let product = |at: usize| {

@@ -9,6 +9,7 @@ use optimium_graph::{Node, ValueId};
 use optimium_tensor::{Expr, TensorShape};
 
 use super::{Link, Planner, byte_count};
+use crate::chain::operands;
 
 impl Planner<'_> {
     /// Elements of one row, where that is known.
@@ -181,9 +182,8 @@ impl Planner<'_> {
         let members = self.members[root.index()].iter().chain(&self.members[outer.index()]);
         members.copied().all(|member| {
             let Some(index) = self.producers[member.index()] else { return true };
-            let node = &self.graph.nodes()[index];
             self.is_view(index, member)
-                || node.inputs.iter().enumerate().all(|(input, value)| {
+                || operands(self.graph, self.layers, index).inputs.iter().enumerate().all(|(input, value)| {
                     let Some(value) = *value else { return true };
                     !within(value)
                         || self.layers[index].columns.interleaved.contains(&input)

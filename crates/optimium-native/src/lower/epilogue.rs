@@ -77,6 +77,22 @@ impl EpilogueSource {
         Ok(EpilogueSource { bias: column(bias)?, slope, residual, fusion })
     }
 
+    /// The same where the node's inputs are counted from `by` on, all but those that are constant.
+    pub(super) fn shifted(mut self, by: usize) -> EpilogueSource {
+        for column in [&mut self.bias, &mut self.slope] {
+            if let Some(Column::Input(index)) = column {
+                *index += by;
+            }
+        }
+        self.residual = self.residual.map(|index| index + by);
+        self
+    }
+
+    /// The input that is added.
+    pub(super) fn residual(&self) -> Option<usize> {
+        self.residual
+    }
+
     /// What it is, for people: ` + bias + relu`.
     pub(super) fn describe(&self) -> String {
         let mut text = String::new();
@@ -177,6 +193,7 @@ impl BoundEpilogue {
             residual,
             activation: self.activation,
             slope: self.slope.as_ref().map(|slope| slope.read(memory)),
+            following: memory.following(),
         }
     }
 }

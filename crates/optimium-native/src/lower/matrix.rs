@@ -14,7 +14,7 @@ use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::right::{Form, RightMatrix};
 use super::storage::{Storage, reads_rounded, writes_rounded};
 use super::view::{NodeView, unsupported_type};
-use crate::layer::{Binding, Bound, Layer, Step};
+use crate::layer::{Binding, Bound, FirstWeights, Layer, Step};
 
 /// The sizes of a batch of products with broadcast leading dimensions.
 #[derive(Clone, Debug)]
@@ -177,6 +177,7 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
         let transposed = op.transpose_a && a.dims.len() > 1;
         let of_left = if transposed { batch.m * batch.k } else { 0 };
         b.need_scratch::<f32>(of_left + of_product);
+        let first = FirstMatrix { packed: packed.clone(), rows: batch.m };
         Ok(Step::parallel(move |memory, part| {
             let (a, out) = (memory.read::<f32>(a.operand), memory.write::<f32>(y.operand));
             let (for_left, scratch) =
@@ -188,8 +189,21 @@ fn constant_b(view: &NodeView, op: &MatMul, weights: &[f32]) -> Result<Layer> {
                 packed[of_b].multiply(level, batch.m, left, &epilogue, c, scratch, part);
             }
             Ok(())
-        }))
+        })
+        .reads_first(first))
     }))
+}
+
+/// The matrix that products of `rows` rows begin with.
+struct FirstMatrix {
+    packed: Arc<Vec<RightMatrix>>,
+    rows: usize,
+}
+
+impl FirstWeights for FirstMatrix {
+    fn of(&self, part: Part) -> &[f32] {
+        self.packed.first().map_or(&[], |matrix| matrix.first_panel(self.rows, part))
+    }
 }
 
 /// Products of constant matrices of bfloat16 whose rows or results are stored so too.

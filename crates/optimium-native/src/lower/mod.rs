@@ -7,6 +7,7 @@
 //! is lowered to its end even so, so that users see all of it at once.
 
 mod attention;
+mod chains;
 mod choice;
 mod elementwise;
 mod epilogue;
@@ -25,6 +26,7 @@ mod right;
 mod shaping;
 mod spatial;
 mod storage;
+mod strips;
 mod view;
 mod weight_only;
 
@@ -37,6 +39,7 @@ use optimium_tensor::{Error, ErrorKind, Result};
 use crate::layer::Layer;
 use crate::packing::{self, PackedNodes};
 use crate::plan::describe;
+use chains::Chains;
 pub(crate) use choice::{ChoiceRecord, Chooser};
 pub(crate) use quantized::is_supported as is_supported_quantized;
 pub(crate) use storage::{Storage, storage_of};
@@ -53,7 +56,8 @@ pub(crate) fn lower_all(
 ) -> Result<(Vec<Layer>, PackedNodes)> {
     let arena = PackingArena::new(packing::expected_bytes(graph));
     let kept = options.packed.as_ref();
-    let lower_one = |index: usize| -> Result<(Layer, Vec<PackedBlock>)> {
+    let chains = Chains::find(graph, level, options);
+    let lower_one = |index: usize| -> Result<(Lowered, Vec<PackedBlock>)> {
         let stored = kept.map(|kept| packing::KeptNode::new(graph, index, kept));
         let packing = Packing::new(stored.as_ref().map(|stored| stored as _), &arena);
         let chooser = Chooser::new(options);
@@ -66,16 +70,24 @@ pub(crate) fn lower_all(
             packing: &packing,
             chooser: &chooser,
         };
+        if let Some((chain, role)) = chains.role(index) {
+            let member = strips::member(&view, role, chain)?;
+            return Ok((Lowered::Member(member), packing.into_blocks()));
+        }
         let layer = lower(&view)?;
-        Ok((layer.chosen(chooser.into_record()), packing.into_blocks()))
+        Ok((Lowered::Layer(layer.chosen(chooser.into_record())), packing.into_blocks()))
     };
     let lowered = packing::for_all_nodes(graph, kept, options.threads, lower_one)?;
     let (mut layers, mut packed, mut unsupported) = (Vec::new(), PackedNodes::default(), Vec::new());
-    for (node, lowered) in graph.nodes().iter().zip(lowered) {
+    let mut members = chains.no_members();
+    for (index, (node, lowered)) in graph.nodes().iter().zip(lowered).enumerate() {
         match lowered {
-            Ok((layer, blocks)) => {
-                packed.add(layers.len(), blocks);
-                layers.push(layer);
+            Ok((lowered, blocks)) => {
+                packed.add(index, blocks);
+                layers.push(match lowered {
+                    Lowered::Layer(layer) => layer,
+                    Lowered::Member(member) => chains.layer(index, member, &mut members)?,
+                });
             }
             Err(error) if error.kind() == ErrorKind::NotImplemented => {
                 let operation = format!("{} ({})", node.op.name(), error.message());
@@ -89,6 +101,13 @@ pub(crate) fn lower_all(
     } else {
         Err(Unsupported::error(&graph.name, &unsupported))
     }
+}
+
+/// A node that was lowered.
+enum Lowered {
+    Layer(Layer),
+    /// A part of a chain, whose layer comes with its last node.
+    Member(strips::Member),
 }
 
 /// What of `graph`, whose element types kernels know, no kernel does.

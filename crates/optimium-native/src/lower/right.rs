@@ -147,6 +147,15 @@ impl RightMatrix {
         }
     }
 
+    /// The panel that a part of a product of `m` rows reads first.
+    pub(super) fn first_panel(&self, m: usize, part: Part) -> &[f32] {
+        match self {
+            RightMatrix::Single(matrix) => matrix.first_panel(m, part),
+            RightMatrix::Strassen(matrix) => matrix.first_panel(m, part),
+            RightMatrix::Bf16(_) => &[],
+        }
+    }
+
     /// The matrix, where it is of bfloat16.
     pub(super) fn as_bf16(&self) -> Option<&PackedBf16> {
         if let RightMatrix::Bf16(matrix) = self { Some(matrix) } else { None }

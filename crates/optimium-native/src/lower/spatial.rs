@@ -18,7 +18,7 @@ use super::general_conv::{Form, general};
 use super::right::choose_suited;
 use super::storage::{Storage, reads_rounded, writes_rounded};
 use super::view::{NodeView, Weights};
-use crate::layer::{Bound, Layer, Step};
+use crate::layer::{Bound, FirstWeights, Layer, Step};
 use crate::memory::Memory;
 
 /// The padding before each of the dimensions.
@@ -73,13 +73,13 @@ pub(super) fn conv_storage(view: &NodeView, conv: &Conv) -> Storage {
 }
 
 /// Whether weights of those dimensions fit the attributes.
-fn fits(conv: &Conv, dims: &[usize]) -> bool {
+pub(super) fn fits(conv: &Conv, dims: &[usize]) -> bool {
     let rank = dims.len();
     rank >= 3 && conv.strides.len() == rank - 2 && conv.dilations.len() == rank - 2 && conv.groups > 0
 }
 
 /// Whether it is a convolution of one or two dimensions, channels last, of `f32` or what stands for it.
-fn is_of_images(view: &NodeView, conv: &Conv, dims: &[usize]) -> bool {
+pub(super) fn is_of_images(view: &NodeView, conv: &Conv, dims: &[usize]) -> bool {
     let reals = matches!(view.input_type(0), Ok(ElementType::F32 | ElementType::BF16));
     (3..=4).contains(&dims.len()) && conv.layout == ImageLayout::ChannelsLast && reals
 }
@@ -374,14 +374,31 @@ fn conv_2d(view: &NodeView, op: &Conv, dims: &[usize]) -> Result<Layer> {
         };
         let scratch = kernel.scratch_len(&images2d.geometry);
         b.need_scratch::<f32>(scratch);
+        let first = FirstOfKernel { kernel: kernel.clone(), geometry: images2d.geometry };
         Ok(Step::parallel(move |memory, part| {
             kernel.run(&images2d, memory, memory.scratch(part.index, scratch), part);
             Ok(())
-        }))
+        })
+        .reads_first(first))
     })
     .reads_columns(&[0, 3])
     .writes_columns()
     .interleaves(&[3]))
+}
+
+/// What a convolution of such images begins with.
+struct FirstOfKernel {
+    kernel: Arc<Kernel>,
+    geometry: Geometry,
+}
+
+impl FirstWeights for FirstOfKernel {
+    fn of(&self, part: Part) -> &[f32] {
+        match &*self.kernel {
+            Kernel::Dense(conv) => conv.first_weights(&self.geometry, part),
+            Kernel::Bf16(_) | Kernel::Depthwise(_) | Kernel::DepthwiseBf16(_) => &[],
+        }
+    }
 }
 
 /// A length that is assumed for sizes which only requests decide.
@@ -389,7 +406,7 @@ const TYPICAL_LENGTH: i64 = 224;
 
 /// The output images, or typical ones where their sizes are not fixed: one image, and all symbols of its height and width
 /// alike.
-fn typical_images(view: &NodeView) -> Option<Images> {
+pub(super) fn typical_images(view: &NodeView) -> Option<Images> {
     let dims = view.output_shape(0).ok()?.dims();
     let typical = |dim: &Expr| {
         let mut values = SymbolValues::new();

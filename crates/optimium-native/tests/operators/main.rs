@@ -2,6 +2,7 @@
 //! worker and two, with memory shared and not.
 
 mod attention;
+mod chains;
 mod columns;
 mod compressed;
 mod elementwise;

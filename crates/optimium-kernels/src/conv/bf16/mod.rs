@@ -1,11 +1,12 @@
 //! Convolutions with bfloat16 factors.
 //!
 //! The lines of the image that some lines of the output need are rounded to bfloat16 with zeros around them, in a band that stays
-//! in the cache. Where channels come in pairs, what the kernel covers are pieces of the band, as for any convolution; else they
-//! are gathered into rows. Pixels of bfloat16 under a kernel of one tap are such rows where they lie. Groups of channels are
-//! products of their own, of columns of the same band. Kernels whose taps lie apart leave out those outside of the image.
+//! in the cache. Where channels come in pairs, or steps across do, what the kernel covers are pieces of the band, as for any
+//! convolution; else they are gathered into rows. Pixels of bfloat16 under a kernel of one tap are such rows where they lie. Groups of channels are
+//! products of their own, of columns of the same band, or slide along lines where they are small. Kernels whose taps lie apart leave out those outside of the image.
 
 mod band;
+mod sliding;
 mod visible;
 
 use std::ops::Range;
@@ -20,21 +21,69 @@ use crate::gemm::run::{Product, share};
 use crate::gemm::{Lines, PackedBf16, Problem, as_pairs, candidates_bf16, rounding_cost};
 use crate::{Packing, Part, Real, SharedSlice};
 use band::RoundedBand;
+use sliding::SlidingWeights;
 
 /// A convolution whose weights are packed in bfloat16.
 #[derive(Clone, Debug)]
 pub struct ConvolutionBf16 {
     level: Level,
     parameters: Parameters,
-    /// One matrix a group.
+    /// One matrix a group; none where the kernel slides.
     weights: Vec<PackedBf16>,
+    sliding: Option<SlidingWeights>,
 }
 
 /// The product that a group of a convolution is.
 fn problem(parameters: &Parameters, images: &Images) -> Problem {
-    let taps = parameters.kernel[0] * parameters.kernel[1];
     let n = parameters.output_channels / parameters.groups;
-    Problem { m: images.pixels(), n, k: taps * parameters.group_inputs() }
+    let k = match Pieces::of(parameters) {
+        Pieces::Taps | Pieces::Gathered => {
+            parameters.kernel[0] * parameters.kernel[1] * parameters.group_inputs()
+        }
+        Pieces::Lines => parameters.kernel[0] * line_of_pairs(parameters),
+    };
+    Problem { m: images.pixels(), n, k }
+}
+
+/// Estimated cost of the products of an output pixel.
+fn product_cost(level: Level, parameters: &Parameters, images: &Images) -> f64 {
+    let problem = problem(parameters, images);
+    let product = candidates_bf16(level, &problem)[0].cost / problem.m.max(1) as f64;
+    parameters.groups as f64 * product * visible::share_of_taps(parameters, images)
+}
+
+/// Estimated cost of an output pixel of a kernel that slides, where that is the cheapest.
+fn sliding_cost(level: Level, parameters: &Parameters, images: &Images) -> Option<f64> {
+    sliding::cost(level, parameters).filter(|&cost| cost < product_cost(level, parameters, images))
+}
+
+/// How what a kernel covers becomes rows of pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pieces {
+    /// Channels come in pairs: taps are pieces of the band.
+    Taps,
+    /// Steps across are whole pairs, so that lines of the kernel are, with the element behind an odd one, whose weight is zero.
+    Lines,
+    /// They are gathered.
+    Gathered,
+}
+
+impl Pieces {
+    fn of(parameters: &Parameters) -> Pieces {
+        let Parameters { input_channels, stride, dilation, groups, .. } = *parameters;
+        if input_channels.is_multiple_of(2) {
+            Pieces::Taps
+        } else if groups == 1 && dilation[1] == 1 && stride[1].is_multiple_of(2) {
+            Pieces::Lines
+        } else {
+            Pieces::Gathered
+        }
+    }
+}
+
+/// Elements of a line of the kernel, and one more where they are odd.
+fn line_of_pairs(parameters: &Parameters) -> usize {
+    (parameters.kernel[1] * parameters.input_channels).next_multiple_of(2)
 }
 
 /// Elements that a band may have, so that it stays in the second-level cache.
@@ -73,18 +122,19 @@ impl ConvolutionBf16 {
         // Cycles to find a line of the kernel in the band, and to gather a vector of it.
         const LINE: f64 = 3.0;
         const PIECE: f64 = 2.0;
-        let problem = problem(parameters, images);
-        let product = candidates_bf16(level, &problem)[0].cost / problem.m.max(1) as f64;
-        let product = parameters.groups as f64 * product * visible::share_of_taps(parameters, images);
         let (channels, [height, width]) = (parameters.input_channels, parameters.kernel);
-        let pairs = channels.is_multiple_of(2);
-        if rounded && pairs && parameters.kernel == [1, 1] {
-            return product;
-        }
         let covered = parameters.stride[0] * parameters.stride[1];
         let band = rounding_cost(&Problem { m: 1, n: 1, k: covered * channels });
+        if let Some(cost) = sliding_cost(level, parameters, images) {
+            return cost + if rounded { 0.0 } else { band };
+        }
+        let product = product_cost(level, parameters, images);
+        let pieces = Pieces::of(parameters);
+        if rounded && pieces == Pieces::Taps && parameters.kernel == [1, 1] {
+            return product;
+        }
         let gathered = height as f64 * (LINE + PIECE * (width * channels).div_ceil(band::PIECE) as f64);
-        product + band + if pairs { 0.0 } else { gathered }
+        product + band + if pieces == Pieces::Gathered { gathered } else { 0.0 }
     }
 
     /// Packs `weights`, `[output channels, input channels / groups, kernel height, kernel width]`, for images of about the size
@@ -101,18 +151,30 @@ impl ConvolutionBf16 {
     ) -> ConvolutionBf16 {
         parameters.check(weights.len());
         assert!(ConvolutionBf16::serves(parameters), "groups in {parameters:?}");
+        if sliding_cost(level, parameters, images).is_some() {
+            let sliding = Some(SlidingWeights::new(level, parameters, weights, packing));
+            return ConvolutionBf16 { level, parameters: *parameters, weights: Vec::new(), sliding };
+        }
         let (inputs, taps) = (parameters.group_inputs(), parameters.kernel[0] * parameters.kernel[1]);
         let outputs = parameters.output_channels / parameters.groups;
-        let layout = candidates_bf16(level, &problem(parameters, images))[0].layout;
+        let problem = problem(parameters, images);
+        let layout = candidates_bf16(level, &problem)[0].layout;
+        // Elements of the rows from one line of the kernel to the next, and those that exist.
+        let [height, width] = parameters.kernel;
+        let (line, existing) = (problem.k / height, width * inputs);
         let pack = |group: usize| {
-            PackedBf16::prepare(layout, taps * inputs, packing, |row, output| {
-                weights[((group * outputs + output) * inputs + row % inputs) * taps + row / inputs]
+            PackedBf16::prepare(layout, problem.k, packing, |row, output| {
+                let (row, at) = (row / line.max(1), row % line.max(1));
+                let tap = row * width + at / inputs;
+                let index = ((group * outputs + output) * inputs + at % inputs) * taps + tap;
+                if at < existing { weights[index] } else { 0.0 }
             })
         };
         ConvolutionBf16 {
             level,
             parameters: *parameters,
             weights: (0..parameters.groups).map(pack).collect(),
+            sliding: None,
         }
     }
 
@@ -121,15 +183,15 @@ impl ConvolutionBf16 {
         if geometry.output_pixels() == 0 {
             return 0;
         }
-        if self.visible(geometry).is_some() {
+        if self.sliding.is_some() || self.visible(geometry).is_some() {
             return self.visible_scratch_len(geometry);
         }
         self.band(geometry, 0..self.band_lines(geometry)).len() + self.gathered_len(geometry)
     }
 
-    /// Elements of the rows that are gathered at once; none where channels come in pairs.
+    /// Elements of the rows that are gathered at once; none where they are pieces of the band.
     fn gathered_len(&self, geometry: &Geometry) -> usize {
-        if self.parameters.input_channels.is_multiple_of(2) {
+        if Pieces::of(&self.parameters) != Pieces::Gathered {
             return 0;
         }
         let rows = self.gathered_rows().min(geometry.output[0] * geometry.output[1]);
@@ -144,7 +206,8 @@ impl ConvolutionBf16 {
     }
 
     /// Computes this part's share of `y = epilogue(convolution(x))`, as [`Convolution::run`](super::Convolution::run) with `x` and the
-    /// weights rounded. Subnormal numbers may count as zeros.
+    /// weights rounded. Subnormal numbers may count as zeros. Where the channels are odd, what is not finite may also reach the output
+    /// pixel whose kernel ends before it.
     ///
     /// # Panics
     /// Where a slice is too short for the sizes; `scratch` has [`scratch_len`](ConvolutionBf16::scratch_len) elements of
@@ -163,6 +226,11 @@ impl ConvolutionBf16 {
         epilogue.check(pixels, channels);
         if pixels == 0 || channels == 0 {
             return;
+        }
+        if let Some(weights) = &self.sliding {
+            let steps = part.range(geometry.batch * geometry.output[0] * self.blocks(weights));
+            let job = Job { geometry, x, epilogue, y, panels: 0..0 };
+            return self.run_sliding(&job, weights, steps, scratch);
         }
         let panels = self.weights.len() * self.weights[0].layout().panels();
         let (rows, panels) = share(part, pixels, panels);
@@ -221,7 +289,7 @@ impl ConvolutionBf16 {
             band.fill(self.level, x, job.geometry, of_band);
             let result = Lines { start: (image * height + first) * width, ..Lines::straight(1) };
             let rows = pixel - first * width..end - first * width;
-            if self.parameters.input_channels.is_multiple_of(2) {
+            if Pieces::of(&self.parameters) != Pieces::Gathered {
                 self.multiply_pieces(job, &self.band_stretch(job.geometry, &band, of_band, result, rows));
             } else {
                 self.multiply_gathered(job, &band, of_band, result, rows, gathered);
@@ -230,7 +298,7 @@ impl ConvolutionBf16 {
         }
     }
 
-    /// The output pixels `rows` of a band whose pixels are pairs, as they lie there.
+    /// The output pixels `rows` of a band whose pixels or steps are pairs, as they lie there.
     fn band_stretch<'a>(
         &self,
         geometry: &Geometry,
@@ -240,15 +308,25 @@ impl ConvolutionBf16 {
         rows: Range<usize>,
     ) -> Stretch<'a> {
         let [down, across] = self.parameters.stride;
-        let pixel = self.parameters.input_channels / 2;
-        let view = View { data: bytemuck::cast_slice(pairs), pixel, line: band.size[1] * pixel };
+        let channels = self.parameters.input_channels;
+        let (taps, pixel) = match Pieces::of(&self.parameters) {
+            Pieces::Lines => (self.kernel_lines(), line_of_pairs(&self.parameters) / 2),
+            _ => (self.taps(), channels / 2),
+        };
+        let view = View { data: bytemuck::cast_slice(pairs), pixel, line: band.size[1] * channels / 2 };
         let left = Lines {
             start: 0,
             rows: geometry.output[1],
-            stride: across * view.pixel,
+            stride: across * channels / 2,
             line_stride: down * view.line,
         };
-        Stretch { view, taps: self.taps(), left, result, rows }
+        Stretch { view, taps, left, result, rows }
+    }
+
+    /// The lines of the kernel as taps that are as wide.
+    fn kernel_lines(&self) -> Taps {
+        let channels = line_of_pairs(&self.parameters) / 2;
+        Taps { grid: [self.parameters.kernel[0], 1], line: 1, channels, ..Taps::of(&self.parameters, true) }
     }
 
     /// The taps of a group, whose channels are pairs.
@@ -267,7 +345,7 @@ impl ConvolutionBf16 {
             let farthest = left.farthest(rows.clone()) + runs.iter().map(|run| run.left).max().unwrap_or(0);
             let needed = farthest + (self.parameters.groups - 1) * taps.channels + run_length;
             assert!(runs.is_empty() || needed <= view.data.len(), "the kernel reaches past the image");
-            let row_len = taps.channels * down * across;
+            let row_len = self.parameters.group_inputs() * down * across / 2;
             self.each_group(job, view.data.as_ptr().cast(), left, |product, panels| {
                 let product = Product { runs, run_length, result, row_len, ..product };
                 // SAFETY: all pieces lie in the view; the other slices are checked, and parts have rows or panels of their own.
@@ -331,9 +409,12 @@ impl ConvolutionBf16 {
         let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
         let origin =
             |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
+        let width = size(1, geometry.output[1]);
+        // Lines of pairs start at pairs.
+        let in_pairs = Pieces::of(&self.parameters) == Pieces::Lines;
         RoundedBand {
             origin: [origin(0, lines.start), origin(1, 0)],
-            size: [size(0, lines.len()), size(1, geometry.output[1])],
+            size: [size(0, lines.len()), if in_pairs { width.next_multiple_of(2) } else { width }],
             channels: self.parameters.input_channels,
         }
     }
@@ -356,7 +437,13 @@ mod tests {
 
     /// `[batch, height, width, inputs, outputs, kernel, kernel, stride, stride, dilation, dilation, padding begin and end
     /// down, across]`
-    const CASES: [[usize; 15]; 26] = [
+    const CASES: [[usize; 15]; 32] = [
+        [1, 9, 12, 3, 33, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1],
+        [2, 15, 11, 3, 20, 7, 7, 1, 2, 2, 1, 3, 3, 2, 4],
+        [1, 8, 9, 5, 16, 2, 2, 2, 4, 1, 1, 0, 1, 1, 0],
+        [1, 11, 10, 1, 16, 3, 5, 2, 2, 1, 1, 1, 1, 1, 1],
+        [2, 5, 7, 7, 18, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
+        [1, 4, 3, 3, 8, 5, 5, 1, 2, 1, 1, 4, 4, 4, 4],
         [1, 7, 9, 8, 16, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],
         [2, 8, 7, 8, 20, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0],
         [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
@@ -386,7 +473,13 @@ mod tests {
     ];
 
     /// The same, and the number of groups.
-    const GROUPED: [([usize; 15], usize); 8] = [
+    const GROUPED: [([usize; 15], usize); 14] = [
+        ([1, 9, 17, 32, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1], 8),
+        ([2, 8, 15, 32, 32, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1], 4),
+        ([1, 7, 29, 64, 64, 3, 3, 1, 1, 2, 1, 2, 1, 0, 1], 4),
+        ([2, 6, 5, 64, 64, 3, 3, 1, 2, 1, 1, 1, 0, 1, 2], 2),
+        ([1, 40, 80, 96, 96, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1], 48),
+        ([1, 12, 9, 64, 32, 7, 7, 2, 1, 1, 1, 3, 3, 3, 3], 2),
         ([1, 5, 7, 12, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 2),
         ([2, 6, 7, 60, 240, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 3),
         ([1, 7, 7, 16, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1], 4),

@@ -146,14 +146,14 @@ impl ConvolutionBf16 {
     }
 
     /// The lines of the image that some lines of the output see.
-    fn lines_of(&self, geometry: &Geometry, outputs: Range<usize>) -> Range<usize> {
+    pub(super) fn lines_of(&self, geometry: &Geometry, outputs: Range<usize>) -> Range<usize> {
         let (first, height) = (outputs.start * self.parameters.stride[0], geometry.input[0]);
         let end = (first + self.lines_under(outputs.len())).saturating_sub(geometry.padding[0]).min(height);
         first.saturating_sub(geometry.padding[0]).min(end)..end
     }
 
     /// These lines of the image.
-    fn existing(&self, geometry: &Geometry, lines: Range<usize>) -> RoundedBand {
+    pub(super) fn existing(&self, geometry: &Geometry, lines: Range<usize>) -> RoundedBand {
         RoundedBand {
             origin: [lines.start as isize, 0],
             size: [lines.len(), geometry.input[1]],
@@ -163,7 +163,7 @@ impl ConvolutionBf16 {
 
     /// Output lines whose input is rounded at once: as many as the kernel is high at least, so that no line is rounded much more
     /// often than twice.
-    fn visible_lines(&self, geometry: &Geometry) -> usize {
+    pub(super) fn visible_lines(&self, geometry: &Geometry) -> usize {
         let extent = self.parameters.extent()[0];
         let line = geometry.input[1] * self.parameters.input_channels;
         let lines = (super::BAND_LEN / line.max(1)).saturating_sub(extent) / self.parameters.stride[0];

@@ -37,7 +37,7 @@ impl Estimate {
     /// For blocks of so many tiles.
     pub(super) fn new(level: Level, parameters: &Parameters, edge: Edge, block: usize) -> Estimate {
         let (k, n) = (parameters.input_channels, parameters.output_channels);
-        let product = gemm::candidates(level, &Problem { m: block, n, k })[0];
+        let product = gemm::plain_candidates(level, &Problem { m: block, n, k })[0];
         let halves = level >= Level::Avx512 && gemm::executes_in_halves();
         let vectors =
             |channels: usize| channels.div_ceil(level.lanes()) as f64 * if halves { 2.0 } else { 1.0 };

@@ -224,13 +224,11 @@ impl Winograd {
         });
         for point in 0..N * N {
             let following: &[f32] = match point + 1 {
-                next if next < N * N => self.matrix(next),
+                next if next < N * N => self.panel(next, job.panels.start),
+                // The next layer's weights would replace the products, which are read once more.
                 _ if last => &[],
-                _ => self.matrix(0),
+                _ => self.panel(0, job.panels.start),
             };
-            let start = self.layout.panel(job.panels.start);
-            let end = start.offset + start.vectors * self.layout.lanes() * self.layout.k;
-            let following = following.get(start.offset..end).unwrap_or(&[]);
             self.multiply(job, point, block.len(), [inputs, products], scratch, following);
         }
         self.level.run(OutputTransform::<T, N, M> {
@@ -249,6 +247,18 @@ impl Winograd {
     /// The packed matrix of one point.
     fn matrix(&self, point: usize) -> &[f32] {
         &self.weights[point * self.layout.len()..][..self.layout.len()]
+    }
+
+    /// A panel of that matrix.
+    fn panel(&self, point: usize, index: usize) -> &[f32] {
+        let panel = self.layout.panel(index);
+        &self.matrix(point)[panel.offset..][..self.layout.panel_len(panel)]
+    }
+
+    /// The panel that a part reads first.
+    pub(super) fn first_panel(&self, geometry: &Geometry, part: Part) -> &[f32] {
+        let (tiles, panels) = self.share(part, self.tiles(geometry).count());
+        if tiles.is_empty() || panels.is_empty() { &[] } else { self.panel(0, panels.start) }
     }
 
     /// The products of one point of `tiles` tiles, while what follows is fetched.
@@ -414,6 +424,7 @@ mod tests {
                 residual: (add > 0).then_some(residual),
                 activation,
                 slope: (activation == Activation::PRelu).then_some(&slope[..]),
+                following: &slope,
             };
             let mut expected = case.expected();
             case.finish(&mut expected, &epilogue, &added);

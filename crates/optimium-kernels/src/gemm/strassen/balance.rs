@@ -101,16 +101,69 @@ pub fn suits_strassen(
     [row_stride, column_stride]: [usize; 2],
     factor: f32,
 ) -> bool {
+    let strides = [row_stride, column_stride];
+    let [rows, columns] = all_magnitudes(level, [k, n], b, strides);
+    let small = columns.iter().all(|magnitude| magnitude * factor.abs() < LARGEST);
+    if !small || halves_are_similar(&rows) && halves_are_similar(&columns) {
+        return small;
+    }
+    let Some(factors) = column_factors(&columns) else { return false };
+    let [rows, columns] = all_magnitudes(level, [k, n], &scaled(b, [k, n], strides, &factors), strides);
+    // What a column of zeros is left of its neighbour is made very small.
+    let (first, second) = columns.split_at(columns.len() / 2);
+    let alike = |(&a, &b): (&f32, &f32)| a == 0.0 || b == 0.0 || similar(a, b, WEIGHTS);
+    halves_are_similar(&rows) && first.iter().zip(second).all(alike)
+}
+
+/// Powers of two that make all columns with these largest magnitudes similar; none where they are.
+pub(super) fn column_factors(magnitudes: &[f32]) -> Option<Vec<f32>> {
+    (!halves_are_similar(magnitudes))
+        .then(|| magnitudes.iter().map(|&magnitude| column_factor(magnitude)).collect())
+}
+
+/// The power of two that makes the largest magnitude of a column one between 1 and 2, where it is not too far from that.
+fn column_factor(magnitude: f32) -> f32 {
+    let exponent = (magnitude.to_bits() >> 23) as i32 - 127;
+    f32::from_bits(((127 - exponent.clamp(-FARTHEST, FARTHEST)) as u32) << 23)
+}
+
+/// The exponents of factors, and of what they are taken from, are no farther from zero.
+const FARTHEST: i32 = 40;
+
+/// The matrix with its columns times `factors`; elements lie as for [`suits_strassen`].
+pub(super) fn scaled(
+    b: &[f32],
+    [k, n]: [usize; 2],
+    [row_stride, column_stride]: [usize; 2],
+    factors: &[f32],
+) -> Vec<f32> {
+    let mut scaled = b.to_vec();
+    for (row, column) in (0..k).flat_map(|row| (0..n).map(move |column| (row, column))) {
+        scaled[row * row_stride + column * column_stride] *= factors[column];
+    }
+    scaled
+}
+
+/// Whether each row or column with those largest magnitudes may be summed with that half the matrix away.
+fn halves_are_similar(magnitudes: &[f32]) -> bool {
+    let (first, second) = magnitudes.split_at(magnitudes.len() / 2);
+    first.iter().zip(second).all(|(&a, &b)| similar(a, b, WEIGHTS))
+}
+
+/// The largest magnitudes of all rows, and of all columns, of a matrix whose elements lie as for [`suits_strassen`].
+pub(super) fn all_magnitudes(
+    level: Level,
+    [k, n]: [usize; 2],
+    b: &[f32],
+    [row_stride, column_stride]: [usize; 2],
+) -> [Vec<f32>; 2] {
     let by_rows = column_stride == 1;
     assert!(by_rows || row_stride == 1, "strides of {row_stride} and {column_stride}");
     let (lines, length, stride) = if by_rows { (k, n, row_stride) } else { (n, k, column_stride) };
     let (mut along, mut across) = (vec![0; lines], vec![0; length]);
     level.run(Magnitudes { b, stride, along: &mut along, across: &mut across });
-    [along, across].iter().all(|magnitudes| {
-        let (first, second) = magnitudes.split_at(magnitudes.len() / 2);
-        let scaled = |&bits: &u32| f32::from_bits(bits) * factor.abs();
-        first.iter().map(scaled).zip(second.iter().map(scaled)).all(|(a, b)| similar(a, b, WEIGHTS))
-    })
+    let both = if by_rows { [along, across] } else { [across, along] };
+    both.map(|bits| bits.into_iter().map(f32::from_bits).collect())
 }
 
 /// Finds the bits of the largest magnitudes along lines, which start `stride` elements apart, and across them.
@@ -183,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn factors_of_columns() {
+        let cases = [
+            (1.0, 1.0),
+            (1.9, 1.0),
+            (0.75, 2.0),
+            (1000.0, 1.0 / 512.0),
+            (1e-30, 2f32.powi(FARTHEST)),
+            (0.0, 2f32.powi(FARTHEST)),
+            (1e30, 2f32.powi(-FARTHEST)),
+        ];
+        each_case(cases, |&(magnitude, factor)| {
+            let found = column_factor(magnitude);
+            if found == factor { Ok(()) } else { Err(format!("{found}")) }
+        });
+        assert_eq!(column_factors(&[1.0, 3.0, 30.0, 0.2]), None);
+        assert_eq!(column_factors(&[1.0, 3.0, 33.0, 0.2]), Some(vec![1.0, 0.5, 1.0 / 32.0, 8.0]));
+    }
+
+    #[test]
     fn matrices_at_all_levels() {
         let scales = [1.0, 3.0, 1e3, -1e6, 1e30, 0.0, f32::NAN, f32::INFINITY];
         let places = [[0, 0], [0, 5], [9, 0], [9, 5]];
@@ -194,12 +266,13 @@ mod tests {
             for other in 0..k {
                 b[other * strides[0] + column * strides[1]] *= scale;
             }
-            let suits = scale == 1.0 || scale == 3.0;
+            // Columns are scaled to be alike where they are not too different; rows are not.
+            let [suits_as_column, suits_as_row] = [scale.abs() <= 1e6, scale == 1.0 || scale == 3.0];
             for level in Level::available() {
-                if suits_strassen(level, [k, n], &b, strides, 0.5) != suits {
+                if suits_strassen(level, [k, n], &b, strides, 0.5) != suits_as_column {
                     return Err(format!("{level}, a column"));
                 }
-                if suits_strassen(level, [n, k], &b, [strides[1], strides[0]], 1.0) != suits {
+                if suits_strassen(level, [n, k], &b, [strides[1], strides[0]], 1.0) != suits_as_row {
                     return Err(format!("{level}, a row"));
                 }
                 if suits_strassen(level, [k, n], &b, strides, f32::INFINITY) {

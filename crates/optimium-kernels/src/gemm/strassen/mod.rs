@@ -26,7 +26,8 @@
 //! both of its columns and the rows in halves of the right one, and not only its own ones (Higham, "Accuracy and Stability of
 //! Numerical Algorithms", section 23.2.2). One level makes them two to three times as large as those of a plain product where all
 //! rows and columns are of one size. So that they never are much larger, only rows and columns of similar size are summed.
-//! A matrix whose columns or rows differ too much, or are not finite, does not [suit](suits_strassen) this form. Rows of the left
+//! Columns that differ more are scaled by powers of two before, which is exact, and their results scaled back when they are stored.
+//! A matrix whose columns or rows differ even so, or are not finite, does not [suit](suits_strassen) this form. Rows of the left
 //! matrix are looked at when they come: where two neighbours differ too much, or one is not finite, their group of rows is computed
 //! one by one. Rows never spoil each other so; within a row, an infinite element may make results NaN that a plain product makes
 //! infinite, and one near the largest numbers infinite or NaN that it makes finite.
@@ -158,11 +159,28 @@ const GROUP_ROWS: usize = 24;
 impl PackedStrassen {
     /// `f32` elements of scratch memory that each part of [`gemm_strassen`] needs for `m` rows.
     pub fn scratch_len(&self, m: usize) -> usize {
-        if m < PAIRED_ROWS {
-            return m * self.width();
+        let rows = if m < PAIRED_ROWS {
+            // As many rows one by one need less.
+            m * self.width()
+        } else {
+            m.div_ceil(2).min(BLOCK_PAIRS) * (SUMS * self.sum_stride() + KEPT * self.width())
+        };
+        self.bias_len() + rows
+    }
+
+    /// Elements of scratch memory for the bias as columns are scaled.
+    fn bias_len(&self) -> usize {
+        const LINE: usize = 16;
+        if self.factors.is_some() { self.n().next_multiple_of(LINE) } else { 0 }
+    }
+
+    /// The bias that the sums start from: in `scaled` where columns are scaled.
+    fn scale_bias<'a>(&self, bias: Option<&'a [f32]>, scaled: &'a mut [f32]) -> Option<&'a [f32]> {
+        let (Some(bias), Some(factors)) = (bias, &self.factors) else { return bias };
+        for ((scaled, bias), factor) in scaled.iter_mut().zip(bias).zip(&factors[..]) {
+            *scaled = bias / factor;
         }
-        // As many rows one by one need less.
-        m.div_ceil(2).min(BLOCK_PAIRS) * (SUMS * self.sum_stride() + KEPT * self.width())
+        Some(scaled)
     }
 
     /// Elements from one row of a left sum to the next: rows begin at cache lines, in sets of the cache that differ.
@@ -204,10 +222,9 @@ pub fn gemm_strassen(
     super::check_bounds(m, [b.k(), b.n()], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, b.n());
     assert!(scratch.len() >= b.scratch_len(m), "{} elements of scratch memory", scratch.len());
-    let (pairs, panels) = match (m.div_ceil(2), layout.panels()) {
-        (pairs, panels) if divides_panels(part.count, m, panels) => (0..pairs, part.range(panels)),
-        (pairs, panels) => (part.range(pairs), 0..panels),
-    };
+    let (pairs, panels) = share(part, m, layout.panels());
+    let (scaled_bias, scratch) = scratch.split_at_mut(b.bias_len());
+    let epilogue = &Epilogue { bias: b.scale_bias(epilogue.bias, scaled_bias), ..*epilogue };
     let job = Job { m, a: a.as_ptr(), a_stride, b, epilogue, c: c.as_mut_ptr(), c_stride, panels };
     let blocks = pairs.len().div_ceil(BLOCK_PAIRS);
     for block in 0..blocks {
@@ -216,6 +233,16 @@ pub fn gemm_strassen(
         let rows = 2 * first..m.min(2 * (first + count));
         // SAFETY: all rows lie in their slices, as was checked; parts have rows or columns of their own.
         unsafe { job.block(rows, scratch, block + 1 == blocks) };
+    }
+}
+
+/// This part's pairs of rows and panels of a product of `m` rows.
+fn share(part: Part, m: usize, panels: usize) -> (Range<usize>, Range<usize>) {
+    let pairs = m.div_ceil(2);
+    if divides_panels(part.count, m, panels) {
+        (0..pairs, part.range(panels))
+    } else {
+        (part.range(pairs), 0..panels)
     }
 }
 
@@ -307,9 +334,10 @@ impl Job<'_> {
             for (at, pass) in passes.iter().enumerate() {
                 let later = passes[at + 1..].iter().find_map(|pass| pass.product);
                 let following = match (later, index + 1) {
-                    (Some((_, sum)), _) => Some((sum, index)),
-                    (None, next) if next < self.panels.end => Some((0, next)),
-                    _ => (!last).then_some((0, self.panels.start)),
+                    (Some((_, sum)), _) => self.b.panel(sum, layout.panel(index)),
+                    (None, next) if next < self.panels.end => self.b.panel(0, layout.panel(next)),
+                    _ if last => self.epilogue.following,
+                    _ => self.b.panel(0, layout.panel(self.panels.start)),
                 };
                 // SAFETY: forwarded.
                 unsafe { self.pass(pass, &stretch, layout.panel(index), following) };
@@ -317,11 +345,11 @@ impl Job<'_> {
         }
     }
 
-    /// One pass of a panel, while the panel of that right sum and index is fetched.
+    /// One pass of a panel, while what follows is fetched.
     ///
     /// # Safety
     /// As for [`block`](Job::block).
-    unsafe fn pass(&self, pass: &Pass, stretch: &Stretch, panel: Panel, following: Option<(usize, usize)>) {
+    unsafe fn pass(&self, pass: &Pass, stretch: &Stretch, panel: Panel, following: &[f32]) {
         let (layout, count, step) = (&self.b.layout, stretch.count(), stretch.pairing.rows());
         let first = stretch.rows.start + usize::from(pass.second);
         // Behind an odd number of rows there is no second one.
@@ -363,10 +391,11 @@ impl Job<'_> {
             single_row: self.m == 1,
         };
         let initial = pass.initial.map(|index| index.map_or(null(), |index| kept(index).cast_const()));
-        let carry = Carry { initial, kept: target.unwrap_or(std::ptr::null_mut()) };
-        let next = following.map_or(&[][..], |(sum, index)| self.b.panel(sum, layout.panel(index)));
+        let factors = self.b.factors.as_ref().filter(|_| target.is_none());
+        let factors = factors.map_or(null(), |factors| factors[half * layout.n + panel.column..].as_ptr());
+        let carry = Carry { initial, kept: target.unwrap_or(std::ptr::null_mut()), factors };
         // SAFETY: forwarded.
-        unsafe { product.panel(0, rows, panel, next, carry) };
+        unsafe { product.panel(0, rows, panel, following, carry) };
     }
 }
 
@@ -422,7 +451,7 @@ mod tests {
                     after_activation,
                 }),
                 activation,
-                slope: None,
+                ..Epilogue::default()
             }
         }
 
@@ -600,6 +629,37 @@ mod tests {
                     compare(&operands.run(&packed, &epilogue, parts), &whole, Tolerance::Exact)
                         .map_err(|e| format!("{level}, {parts} parts: {e}"))?;
                 }
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn columns_of_all_magnitudes() {
+        each_case([[40, 74, 128], [20, 74, 128], [99, 70, 64]], |&[m, n, k]| {
+            let mut operands = Operands::new([m, n, k]);
+            let scale = |column: usize| if column == 5 { 0.0 } else { 10f32.powi((column % 9) as i32 - 4) };
+            for (at, x) in operands.b.iter_mut().enumerate() {
+                *x *= scale(at % n);
+            }
+            for (column, x) in operands.bias.iter_mut().enumerate() {
+                *x *= scale(column);
+            }
+            let epilogue = operands.epilogue(Activation::LeakyRelu { alpha: 0.5 }, None);
+            let expected = operands.expected(&epilogue);
+            for level in Level::available() {
+                assert!(suits_strassen(level, [k, n], &operands.b, [n, 1], 1.0));
+                let layout = pick(level, &Problem { m, n: n / 2, k: k / 2 });
+                let packed = prepare(layout, &operands.b, [n, 1]);
+                let whole = operands.run(&packed, &epilogue, 1);
+                for column in 0..n {
+                    let of_column = |c: &[f32]| -> Vec<f32> {
+                        c[column..].iter().step_by(n + GAP).map(|x| x / scale(column).max(1e-9)).collect()
+                    };
+                    compare(&of_column(&whole), &of_column(&expected), tolerance(k))
+                        .map_err(|e| format!("{level}, column {column}: {e}"))?;
+                }
+                compare(&operands.run(&packed, &epilogue, 2), &whole, Tolerance::Exact)?;
             }
             Ok(())
         });

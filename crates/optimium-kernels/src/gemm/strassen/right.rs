@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use optimium_simd::{Simd, SimdTask};
 
 use super::super::layout::{Layout, Panel};
+use super::balance::{all_magnitudes, column_factors, scaled};
 use crate::{Packed, Packing, Part, SharedSlice};
 
 /// How many sums there are: one for each product.
@@ -21,13 +22,16 @@ pub struct PackedStrassen {
     pub(super) layout: Layout,
     /// The sums, one after the other.
     pub(super) data: Packed<f32>,
+    /// What results are to be multiplied by, powers of two, one a column, where columns were scaled to be alike.
+    pub(super) factors: Option<Packed<f32>>,
 }
 
 impl PackedStrassen {
     /// The matrix of twice as many rows and columns as `layout`, whose element of row `i` and column `j` is
     /// `b[i * row_stride + j * column_stride]`, of which one stride is 1. `b` is asked for only where the block is not stored;
     /// `origin` says how it is made of the weights, and is part of the block's [form](Packing::block). The sums are rounded
-    /// once. Results are as exact as the module says where the matrix [suits](super::suits_strassen).
+    /// once. Columns that differ are scaled by powers of two before. Results are as exact as the module says where the matrix
+    /// [suits](super::suits_strassen).
     ///
     /// # Panics
     /// Where neither stride is 1, or `b` is too short for them.
@@ -38,7 +42,7 @@ impl PackedStrassen {
         b: impl FnOnce() -> Cow<'a, [f32]>,
         [row_stride, column_stride]: [usize; 2],
     ) -> PackedStrassen {
-        let data = packing.block(form_of(&layout, origin), PRODUCTS * layout.len(), |out| {
+        let data = packing.block(form_of(&layout, origin), block_len(&layout), |out| {
             let by_rows = column_stride == 1;
             assert!(by_rows || row_stride == 1, "strides of {row_stride} and {column_stride}");
             let lines = if by_rows { layout.k } else { layout.n };
@@ -47,7 +51,15 @@ impl PackedStrassen {
             let offsets = [0, layout.n * column_stride, layout.k * row_stride];
             let quarters = [offsets[0], offsets[1], offsets[2], offsets[1] + offsets[2]];
             let strides = if by_rows { [length, 1] } else { [1, length] };
-            let (b, mut sums) = (b(), vec![0.0; lines * length]);
+            let (mut b, mut sums) = (b(), vec![0.0; lines * length]);
+            let (out, undone) = out.split_at_mut(PRODUCTS * layout.len());
+            undone.fill(1.0);
+            let (size, all_strides) = ([2 * layout.k, 2 * layout.n], [row_stride, column_stride]);
+            let [_, columns] = all_magnitudes(layout.level, size, &b, all_strides);
+            if let Some(factors) = column_factors(&columns) {
+                b = Cow::Owned(scaled(&b, size, all_strides, &factors));
+                undone.iter_mut().zip(&factors).for_each(|(undone, factor)| *undone = 1.0 / factor);
+            }
             for (factors, out) in FACTORS.iter().zip(out.chunks_exact_mut(layout.len().max(1))) {
                 let out = SharedSlice::new(out);
                 if let Some(quarter) = single(factors) {
@@ -58,12 +70,14 @@ impl PackedStrassen {
                 }
             }
         });
-        PackedStrassen { layout, data }
+        let factors = data.part(PRODUCTS * layout.len()..block_len(&layout));
+        let scales = factors.iter().any(|&factor| factor != 1.0);
+        PackedStrassen { layout, data, factors: scales.then_some(factors) }
     }
 
     /// Whether [`prepare`](PackedStrassen::prepare) would find the next block stored: its matrix was looked at before.
     pub fn is_stored(layout: &Layout, origin: &str, packing: &Packing) -> bool {
-        packing.has_stored::<f32>(form_of(layout, origin), PRODUCTS * layout.len())
+        packing.has_stored::<f32>(form_of(layout, origin), block_len(layout))
     }
 
     /// The form of a quarter.
@@ -81,6 +95,16 @@ impl PackedStrassen {
         2 * self.layout.n
     }
 
+    /// The panel that this part of a product of `m` rows reads first, if it has one.
+    pub fn first_panel(&self, m: usize, part: Part) -> &[f32] {
+        let (pairs, panels) = super::share(part, m, self.layout.panels());
+        if pairs.is_empty() || panels.is_empty() {
+            &[]
+        } else {
+            self.panel(0, self.layout.panel(panels.start))
+        }
+    }
+
     /// The sum of that index.
     pub(super) fn sum(&self, index: usize) -> &[f32] {
         &self.data[index * self.layout.len()..][..self.layout.len()]
@@ -92,9 +116,14 @@ impl PackedStrassen {
     }
 }
 
+/// Elements of the sums and the factors.
+fn block_len(layout: &Layout) -> usize {
+    (PRODUCTS * layout.len()).saturating_add(2 * layout.n)
+}
+
 /// All that the sums depend on besides the matrix.
 fn form_of(layout: &Layout, origin: &str) -> String {
-    format!("strassen, {origin}, {layout}")
+    format!("strassen of scaled columns, {origin}, {layout}")
 }
 
 /// The quarter that is the sum by itself, if one is.
