@@ -1,11 +1,12 @@
 # `make demo`: everything set up, the main example run. `make test`: everything set up, every test run. `make docs`: the site, in target/site.
+# `make loom`, `make asan`, `make test-aarch64`: checks of the core that docs/checks.md describes.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CARGO ?= cargo
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test loom asan test-aarch64 lint docs setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +29,27 @@ demo: setup
 test: setup
 	$(CARGO) test --release --locked --workspace
 	$(BIN)/python -m pytest tests -q
+
+# The hand-made synchronization in every order of its threads, within bounds.
+loom:
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --locked --target-dir target/loom -p optimium-sync --lib
+
+# The crates with kernels, plans and threads, without what needs an interpreter.
+CORE := $(addprefix -p optimium-,tensor sync simd kernels native)
+
+# The compiler has the sanitizer, behind a switch that stable releases lock.
+asan:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" $(CARGO) test --release --locked --target-dir target/asan \
+		--target x86_64-unknown-linux-gnu $(CORE) -p optimium-runtime --lib --tests
+
+# NEON in an emulator; on an AArch64 machine `make test` does the same.
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64 -L /usr/aarch64-linux-gnu
+test-aarch64:
+	{ command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; } >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; }
+	rustup target list --installed | grep -q aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+	$(CARGO) test --release --locked --target-dir target/aarch64 --target aarch64-unknown-linux-gnu $(CORE) --lib --tests
 
 lint: setup
 	$(CARGO) fmt --check

@@ -42,6 +42,15 @@ def affine() -> None:
     save("affine", nodes, inputs, [value("output_0", shape)], {"two": np.float32(2)})
 
 
+def positives() -> None:
+    """The positive elements of a vector: their number is up to them."""
+    nodes = [
+        helper.make_node("Greater", ["input_0", "zero"], ["is_positive"], name="compare"),
+        helper.make_node("Compress", ["input_0", "is_positive"], ["output_0"], name="compress", axis=0),
+    ]
+    save("positives", nodes, [value("input_0", ["n"])], [value("output_0", ["found"])], {"zero": np.float32(0)})
+
+
 def classifier() -> None:
     """Images of any size and number to probabilities of 10 classes."""
     random = np.random.default_rng(0)
@@ -185,5 +194,5 @@ def decoder() -> None:
 
 
 if __name__ == "__main__":
-    for make in (affine, classifier, pair, lookup, slow, quantized, image, embedder, decoder):
+    for make in (affine, positives, classifier, pair, lookup, slow, quantized, image, embedder, decoder):
         make()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from conftest import path_of
 
@@ -51,7 +54,8 @@ def test_run_with_random_inputs() -> None:
     report = json.loads(done.output)
     assert report["outputs"]["output_0"]["shape"] == [2, 10]
     assert report["milliseconds"]["count"] == 3
-    assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5").output
+    for precision in ("f32", "bf16"):
+        assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5", "--precision", precision).output
 
 
 def test_convert_keeping_tensors(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_devices() -> None:
         ("convert", "nonexistent.onnx", "-o", "folder"),
         ("run", path_of("pair"), "-i", "a.npy"),
         ("run", path_of("pair"), "-i", "a=nonexistent.npy"),
-        ("run", path_of("pair"), "--dim", "n"),
+        ("run", path_of("pair"), "--dim", "m=1"),
         ("run", path_of("pair"), "-o", "out.txt"),
     ],
 )
@@ -102,3 +106,47 @@ def test_errors_are_told_without_a_traceback(arguments: tuple) -> None:
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)
     assert "error: " in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("inspect", ""), "the path is empty"),
+        (("profile", ""), "the path is empty"),
+        (("run", path_of("pair"), "--dim", "n"), "looks like batch=4"),
+        (("run", path_of("pair"), "--dim", "n=-3"), "n cannot be -3"),
+        (("run", path_of("pair"), "--dim", "n=" + "9" * 5000), "sizes are numbers"),
+        (("run", path_of("pair"), "--dim", "n=1", "--dim", "n=2"), "given twice"),
+        (("tune", "folder", "--size", "n"), "looks like batch=4"),
+        (("tune", "folder", "--precision", "f8"), "bf16"),
+        (("convert", path_of("pair"), "--weights", "int3"), "int4"),
+        (("run", path_of("pair"), "--repeat", "-1"), "--repeat"),
+        (("run",), "MODEL"),
+        (("run", path_of("pair"), "--nonsense"), "--nonsense"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(arguments: tuple, message: str) -> None:
+    done = optimium(*arguments)
+    assert done.exit_code == 2, done.output
+    assert message.lower() in " ".join(done.output.replace("│", " ").split()).lower()
+
+
+COMMAND = """
+import sys
+sys.argv[0] = "optimium"
+from optimium._command import main
+print("begun", flush=True)
+main()
+"""
+
+
+@pytest.mark.parametrize("milliseconds", [0, 30, 100, 200, 400])
+def test_interrupts_are_quiet(milliseconds: int) -> None:
+    process = processes.start(COMMAND, "run", path_of("slow"), "--repeat", 1_000_000)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    # Before the command has begun the interrupt ends the process, and the command itself tells the shell.
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert "Traceback" not in told

@@ -82,8 +82,6 @@ def test_runs_and_models_are_compared(tmp_path: Path) -> None:
         (["nonexistent.onnx"], "no model"),
         (["nonexistent.json"], "No such file"),
         ([path_of("affine"), "--baseline", __file__], "neither a model folder"),
-        ([path_of("affine"), "--precision", "f8"], "f8"),
-        ([path_of("affine"), "--scheduler", "none"], "simple, exclusive, pipeline"),
         ([path_of("affine"), "--html", "/nonexistent/folder/report.html"], "No such file"),
         ([path_of("pair"), "--dim", "m=3"], "no dimensions"),
     ],
@@ -93,6 +91,30 @@ def test_mistakes_are_told(arguments: list, message: str) -> None:
     assert done.exit_code == 1
     assert "error: " in done.output
     assert message in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "f8"], "bf16"),
+        (["--scheduler", "none"], "pipeline"),
+        (["--warmup-time", "1e300"], "86400"),
+        (["--warmup-time", "nan"], "86400"),
+        (["--warmup", "-1"], "--warmup"),
+        (["--json", "a", "--html", "a"], "a is the same file as that of --json"),
+        (["--trace", "a", "--html", "./a"], "a is the same file as that of --trace"),
+        (["--json", path_of("affine")], "is the same file as the model"),
+        (["--baseline", "run.json", "--json", "run.json"], "run.json is the same file as the baseline"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(
+    arguments: list, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = profile(path_of("affine"), *QUICK, *arguments)
+    assert done.exit_code == 2, done.output
+    assert message in " ".join(done.output.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_files_are_no_runs(tmp_path: Path) -> None:

@@ -88,6 +88,27 @@ def test_results_are_the_same(threads: int, memory_optimization: bool, lengths: 
             assert given.tobytes() == wanted.tobytes()
 
 
+def test_stages_take_and_give_arrays_of_their_own() -> None:
+    pipeline = rt.SchedulerType.PIPELINE
+    model = rt.load_model(path_of("decoder"), threads=2, scheduler_type=pipeline)
+    lengths = [3, 1, 1]
+    expected, _ = decode(rt.load_model(path_of("decoder"), threads=1), lengths, in_new_arrays())
+    logits, _ = decode(model, lengths, in_new_arrays())
+    assert all(np.array_equal(a, b) for a, b in zip(logits, expected, strict=True))
+    flat = [np.zeros(9 * KEY_HEADS * SIZE, np.float32) for _ in PAST]
+
+    def overlapping(n: int, m: int) -> tuple[Cache, Cache]:
+        past, present = ([array[: KEY_HEADS * k * SIZE].reshape(1, KEY_HEADS, k, SIZE) for array in flat] for k in (n, m))
+        return past, present
+
+    for step in (in_one_array(9), overlapping):
+        with pytest.raises(rt.InvalidArgumentError, match="of a model in one stage"):
+            decode(model, lengths, step)
+    one_stage = rt.load_model(path_of("decoder"), threads=2, stages=1, scheduler_type=pipeline)
+    logits, _ = decode(one_stage, lengths, in_one_array(5))
+    assert all(np.array_equal(a, b) for a, b in zip(logits, expected, strict=True))
+
+
 def test_only_new_rows_are_written() -> None:
     model = rt.load_model(path_of("decoder"), threads=1)
     whole = cache(20)

@@ -68,7 +68,7 @@ def test_tensors_that_were_fused_away(path: Path, name: str, into: str) -> None:
     model = load(path)
     request, *_ = ran(model)
     for ask in (model.get_tensor, request.get_tensor):
-        with pytest.raises(rt.InvalidOperationError, match=rf'on the way to "{into}".*keep_tensors=\["{name}"\]'):
+        with pytest.raises(rt.InvalidOperationError, match=rf'the layer that computes "{into}".*keep_tensors=\["{name}"\]'):
             ask(name)
 
 
@@ -85,6 +85,49 @@ def test_kept_tensors(tmp_path: Path) -> None:
         np.testing.assert_allclose(output, plain_output, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+def test_constants_that_were_folded(tmp_path: Path) -> None:
+    source, kept = folded_model(tmp_path), ["scale", "w"]
+    rt.convert(source, tmp_path / "folder")
+    rt.convert(source, tmp_path / "kept", keep_tensors=kept)
+    for path in (source, tmp_path / "folder"):
+        model = rt.load_model(path, threads=1)
+        for ask in (model.get_tensor, model.create_request().get_tensor):
+            told = r'folded into the layer that computes "y".*keep_tensors=\["scale"\]'
+            with pytest.raises(rt.InvalidOperationError, match=told):
+                ask("scale")
+            with pytest.raises(rt.InvalidArgumentError, match='no tensor "nothing"'):
+                ask("nothing")
+    for model in (rt.load_model(source, threads=1, keep_tensors=kept), rt.load_model(tmp_path / "kept", threads=1)):
+        assert model.get_tensor("scale").constant
+        request, output = model.create_request(), np.zeros((1, 4, 5, 5), np.float32)
+        assert (request.get_tensor("scale").to_numpy() == 3).all()
+        assert (request.get_tensor("w").to_numpy() == 0.5).all()
+        request.infer([np.ones((1, 2, 5, 5), np.float32)], [output])
+        request.wait()
+        np.testing.assert_allclose(output, 3, rtol=TOLERANCE)
+
+
+def folded_model(folder: Path) -> Path:
+    """A convolution with a normalization behind it that triples it."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = {"w": np.full((4, 2, 1, 1), 0.5), "scale": np.full(4, 3), "zero": np.zeros(4), "one": np.ones(4)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["conv"]),
+        helper.make_node("BatchNormalization", ["conv", "scale", "zero", "zero", "one"], ["y"], epsilon=0.0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "folded",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 5, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 5, 5])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "folded.onnx")
+    return folder / "folded.onnx"
+
+
 def test_tensors_that_cannot_be_kept(path: Path) -> None:
     with pytest.raises(rt.InvalidArgumentError, match="nothing"):
         rt.load_model(path, keep_tensors=["nothing"])
@@ -93,6 +136,14 @@ def test_tensors_that_cannot_be_kept(path: Path) -> None:
     if path.is_dir():
         with pytest.raises(rt.InvalidOperationError, match="convert"):
             rt.load_model(path, keep_tensors=["conv1"])
+
+
+def test_an_empty_path_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(rt.InvalidArgumentError, match="intermediate_save_path is empty"):
+        rt.load_model(IMAGE, intermediate_save_path="")
+    monkeypatch.chdir(tmp_path)
+    ran(rt.load_model(IMAGE, threads=1, intermediate_save_path="."))
+    assert (tmp_path / "index.json").is_file()
 
 
 def test_shared_memory_is_said() -> None:
@@ -113,8 +164,11 @@ def test_saved_tensors(path: Path, tmp_path: Path, scheduler: rt.SchedulerType) 
     for entry in entries:
         saved = np.load(folder / entry["file"])
         assert entry["shape"] == list(saved.shape) and entry["type"] == "F32"
+        if entry["name"] == "input_0.1":
+            np.testing.assert_array_equal(saved, x, err_msg="a copy with channels last")
         if entry["name"] in expected:
             values = expected[entry["name"]]
             np.testing.assert_allclose(saved, values, rtol=TOLERANCE, atol=TOLERANCE, err_msg=entry["name"])
+    assert all(saved != [1, 6, 7, 3] for saved in (entry["shape"] for entry in entries))
     relu1 = entries[names.index("relu1")]
     assert (relu1["node"], relu1["operator"]) == ("first_relu", "Conv") and relu1["kernel"]

@@ -162,6 +162,10 @@ def test_traces_have_a_track_for_every_worker(tmp_path: Path) -> None:
     assert list(names.values()) == ["model", "worker 0", "worker 1", "QUEUE"]
     spans = [event for event in events if event["ph"] == "X"]
     assert Counter(names[event["tid"]] for event in spans) == {"model": 3, "worker 0": 6, "worker 1": 3, "QUEUE": 1}
+    assert [event["name"] for event in spans if event["cat"] == "MODEL_EXECUTE"] == [f"inference {n}" for n in (1, 2, 3)]
+    for name in ("conv", "relu"):
+        on_first = [event for event in spans if event["name"] == name and names[event["tid"]] == "worker 0"]
+        assert [event["args"]["inference"] for event in on_first] == [1, 2, 3]
     conv = next(event for event in spans if event["name"] == "conv")
     assert (conv["ts"], conv["dur"], conv["cat"]) == (0.1, 0.9, "LAYER_EXECUTE")
     assert conv["args"]["kernel"] == "pointwise 1x1, 6x64 tile"
@@ -252,6 +256,17 @@ def test_pipelines_overlap() -> None:
     events = report.trace_events([profile])
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     assert {"worker 0", "worker 1"} <= {name.rpartition(": ")[2] for name in names.values()}
+    # The second stage works on an inference while the first one works on a later one.
+    layers = [event for event in events if event.get("cat") == "LAYER_EXECUTE"]
+    by_stage = [[event for event in layers if names[event["tid"]].endswith(f"worker {stage}")] for stage in (0, 1)]
+    assert all({event["args"]["inference"] for event in stage} == {1, 2, 3, 4} for stage in by_stage)
+    meanwhile = [
+        (late["args"]["inference"], early["args"]["inference"])
+        for late in by_stage[0]
+        for early in by_stage[1]
+        if late["ts"] < early["ts"] + early["dur"] and early["ts"] < late["ts"] + late["dur"]
+    ]
+    assert meanwhile and all(late > early for late, early in meanwhile)
     for track in names:
         on_track = [event for event in events if event["ph"] == "X" and event["tid"] == track]
         spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in on_track)

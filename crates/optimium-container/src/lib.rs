@@ -58,4 +58,4 @@ pub use open::{Opened, is_model_folder, open, open_packed, verify};
 pub use packed::{PackedBlocks, StoredPacked};
 pub use save::{save, save_packed};
 pub use summary::{FileSummary, SignatureEntry, Summary, inspect};
-pub use tuned::{Tuned, TunedMachine, save_tuned};
+pub use tuned::{Tuned, TunedMachine, check_tunable, save_tuned};

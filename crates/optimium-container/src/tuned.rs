@@ -165,16 +165,7 @@ pub(crate) fn of(folder: &Path, manifest: &Manifest) -> Result<Tuned> {
 /// a name; [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) for encrypted folders.
 pub fn save_tuned(folder: &Path, tuned: &Tuned, packed: &[PackedBlocks<'_>]) -> Result<()> {
     let saved = || {
-        let mut manifest = read_manifest(folder)?;
-        check_sizes(folder, &manifest)?;
-        if manifest.version > manifest::VERSION {
-            return Err(Error::container(
-                "was written by a newer version of the runtime, and is not changed",
-            ));
-        }
-        if manifest.encryption.is_some() {
-            return Err(Error::not_implemented("encrypted models cannot be changed yet"));
-        }
+        let mut manifest = changeable(folder)?;
         let graph = manifest.graph_file()?.digest()?;
         let replaced =
             packed.iter().map(|packed| packed::file_name(&packed.target)).collect::<Result<Vec<_>>>()?;
@@ -193,6 +184,31 @@ pub fn save_tuned(folder: &Path, tuned: &Tuned, packed: &[PackedBlocks<'_>]) -> 
         staging.commit()
     };
     saved().map_err(|error: Error| error.context(folder.display()))
+}
+
+/// Makes sure, as far as can be told before, that [`save_tuned`] can store something in the folder.
+///
+/// # Errors
+/// As there.
+pub fn check_tunable(folder: &Path) -> Result<()> {
+    let checked = || {
+        changeable(folder)?;
+        Staging::create(folder).map(drop)
+    };
+    checked().map_err(|error: Error| error.context(folder.display()))
+}
+
+/// The manifest of a folder that this version can change.
+fn changeable(folder: &Path) -> Result<Manifest> {
+    let manifest = read_manifest(folder)?;
+    check_sizes(folder, &manifest)?;
+    if manifest.version > manifest::VERSION {
+        return Err(Error::container("was written by a newer version of the runtime, and is not changed"));
+    }
+    if manifest.encryption.is_some() {
+        return Err(Error::not_implemented("encrypted models cannot be changed yet"));
+    }
+    Ok(manifest)
 }
 
 /// Gives another folder the file `name`, without a copy where the file system can do that.

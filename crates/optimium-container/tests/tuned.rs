@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Temporary, golden, overwrite, read_json, reseal, same};
 use optimium_container::{
-    PackedBlocks, Tuned, TunedMachine, inspect, open, open_packed, save, save_packed, save_tuned, verify,
+    PackedBlocks, Tuned, TunedMachine, check_tunable, inspect, open, open_packed, save, save_packed,
+    save_tuned, verify,
 };
 use optimium_tensor::ErrorKind;
 use optimium_testing::each_case;
@@ -34,6 +35,7 @@ fn what_is_stored_is_found_again() {
     save_packed(&golden(), &folder, &[packed("here", &[1; 64]), packed("there", &[2; 64])]).unwrap();
     let mapped = open(&folder, None).unwrap();
     for (choice, bytes) in [("first", [3; 128]), ("second", [4; 128])] {
+        check_tunable(&folder).unwrap();
         save_tuned(&folder, &tuned(choice), &[packed("here", &bytes)]).unwrap();
         verify(&folder).unwrap();
         assert_eq!(temporary.names(), ["model"]);
@@ -104,6 +106,8 @@ fn folders_that_are_not_understood_are_not_changed() {
         overwrite(&folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap());
         let before = fs::read(folder.join("manifest.json")).unwrap();
         let error = save_tuned(&folder, &tuned("x"), &[]).unwrap_err();
+        let foreseen = check_tunable(&folder).unwrap_err();
+        assert_eq!((foreseen.kind(), foreseen.message()), (error.kind(), error.message()));
         assert_eq!(fs::read(folder.join("manifest.json")).unwrap(), before);
         error.kind()
     };

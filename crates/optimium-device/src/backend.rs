@@ -1,11 +1,11 @@
 //! The contract between the runtime and a platform.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use optimium_graph::{Graph, Unsupported};
-use optimium_tensor::{Result, Tensor};
+use optimium_sync::Cancellation;
+use optimium_tensor::{Error, Result, Tensor};
 
 use crate::choices::{Choices, KernelChoice};
 use crate::details::RunDetails;
@@ -133,6 +133,27 @@ pub trait ExecutionState: Send {
         observer: &dyn Observer,
     ) -> Result<()>;
 
+    /// As [`run_observed`](ExecutionState::run_observed), for graphs whose data decide the sizes of outputs: an output may be left
+    /// out, and is then made. Gives the outputs, those that were given among them.
+    ///
+    /// # Errors
+    /// As there, and [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) where an output has to be given.
+    fn run_open(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &[Option<Tensor>],
+        cancellation: &Cancellation,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Vec<Tensor>> {
+        let outputs: Option<Vec<Tensor>> = outputs.iter().cloned().collect();
+        let outputs = outputs.ok_or_else(|| Error::invalid_argument("every output needs a tensor"))?;
+        match observer {
+            None => self.run(inputs, &outputs, cancellation)?,
+            Some(observer) => self.run_observed(inputs, &outputs, cancellation, observer)?,
+        }
+        Ok(outputs)
+    }
+
     /// What the last run consisted of; `None` before the first one, and where the platform does not tell. It is worked out when it
     /// is asked for: a run pays nothing for it.
     fn details(&self) -> Option<RunDetails> {
@@ -155,29 +176,6 @@ pub trait Observer: Sync {
     /// Worker `worker` did its part of operation `operation`, an index into [`Executable::operations`], from `start` to `end`. It is
     /// called by the worker, between its steps.
     fn step(&self, worker: usize, operation: usize, start: Instant, end: Instant);
-}
-
-/// A wish that an inference end early. Backends look at it between steps.
-#[derive(Debug, Default)]
-pub struct Cancellation(AtomicBool);
-
-impl Cancellation {
-    /// No wish yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// Wishes it.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-    /// Takes the wish back, before the next inference.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-    /// Whether it is wished.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// One operation of a compiled graph.

@@ -13,9 +13,7 @@ mod packed;
 mod platform;
 mod precision;
 
-pub use backend::{
-    Append, Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo,
-};
+pub use backend::{Append, Backend, CompileOptions, Executable, ExecutionState, Observer, OperationInfo};
 pub use capability::{
     ArmCapability, ArmFeatureKind, CacheSizes, Capability, CudaCapability, HexagonCapability,
     RiscVCapability, SpirVCapability, X86Capability, X86FeatureKind,
@@ -26,6 +24,7 @@ pub use details::{MemoryBlock, MemoryDetails, OperationDetails, RunDetails};
 pub use host::{HostInfo, LOCAL_HOST, OsKind, local_info};
 pub use id::DeviceId;
 pub use kind::DeviceKind;
+pub use optimium_sync::Cancellation;
 pub use packed::{PackedBlock, PackedWeights};
 pub use platform::PlatformKind;
 pub use precision::Precision;

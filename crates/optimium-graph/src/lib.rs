@@ -6,11 +6,12 @@
 //! tensors symbolically, so that computed shapes become expressions. [`passes`] makes a graph simpler,
 //! in the order that [`passes::simplify`] lists.
 //!
-//! [`work`] counts what a node has to compute.
+//! [`work`] counts what a node has to compute, [`deciders`] finds the nodes whose data decide sizes.
 //!
 //! The data flow: an importer builds a raw graph → [`shapes::infer`] → [`passes::simplify`] → it is
 //! stored in a folder, or compiled by a backend.
 
+pub mod deciders;
 mod graph;
 pub mod ops;
 mod origins;

@@ -37,6 +37,7 @@ pub fn multiply_adds(operator: &Operator, dims: OperandDims<'_>) -> u64 {
         Operator::Einsum(einsum) => contraction(&einsum.equation, dims),
         Operator::Recurrent(recurrent) => of_recurrent(recurrent, dims),
         Operator::Attention(_) => of_attention(dims),
+        Operator::LinearAttention(op) => of_linear_attention(op.heads as u64, dims),
         _ => None,
     };
     count.unwrap_or(0)
@@ -81,6 +82,13 @@ fn of_attention(dims: OperandDims<'_>) -> Option<u64> {
     let past = (dims.input)(4).map_or(0, length);
     let total = (dims.output)(1).map_or(length(keys) + past, length);
     Some((product(queries) + product(result)) * total)
+}
+
+/// A position writes and reads a state of `key size · value size`, for every head of its own.
+fn of_linear_attention(heads: u64, dims: OperandDims<'_>) -> Option<u64> {
+    let (q, k, v) = ((dims.input)(0)?, (dims.input)(1)?, (dims.input)(2)?);
+    let width = *v.last()? as u64 / heads.max(1);
+    Some((product(q) + product(k)) * width)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use optimium_graph::{ValueId, shapes};
+use optimium_graph::ValueId;
 use optimium_kernels::Part;
 use optimium_tensor::{Buffer, Error, Result, SymbolValues};
 
@@ -123,12 +123,11 @@ impl Then {
 }
 
 impl BoundPlan {
-    /// Binds `plan` for inputs of those dimensions.
+    /// Binds `plan` for those sizes.
     ///
     /// # Errors
     /// [`Shape`](optimium_tensor::ErrorKind::Shape) where they do not fit the graph.
-    pub(crate) fn bind(plan: &Plan, input_dims: &[&[usize]]) -> Result<BoundPlan> {
-        let symbols = shapes::bind(&plan.graph, input_dims)?;
+    pub(crate) fn bind(plan: &Plan, symbols: SymbolValues) -> Result<BoundPlan> {
         let (offsets, capacities, arena_bytes) = arena(plan, &symbols)?;
         // What layers prepare grows with their operands: memory that is not to be had must be known before.
         if arena_bytes > LARGE_ARENA {
@@ -153,32 +152,31 @@ impl BoundPlan {
         Ok(BoundPlan::of(plan, steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch))
     }
 
-    /// Binds `plan` for other dimensions, where this plan's layout has room for them; otherwise `None`.
+    /// Binds `plan` for other sizes, where this plan's layout has room for them; otherwise `None`.
     ///
     /// # Errors
     /// As [`bind`](BoundPlan::bind).
-    pub(crate) fn rebind(&self, plan: &Plan, input_dims: &[&[usize]]) -> Result<Option<BoundPlan>> {
-        let symbols = shapes::bind(&plan.graph, input_dims)?;
+    pub(crate) fn rebind(&self, plan: &Plan, symbols: &SymbolValues) -> Result<Option<BoundPlan>> {
         let layout = &self.layout;
-        let changed = layout.symbols.changes(&self.symbols, &symbols);
+        let changed = layout.symbols.changes(&self.symbols, symbols);
         let depending = |sets: &[SymbolSet]| -> Vec<usize> {
             (0..sets.len()).filter(|&index| sets[index].meets(changed)).collect()
         };
         for index in depending(&layout.lifetimes) {
-            if block_bytes(plan, &plan.lifetimes[index], &symbols)? > layout.capacities[index] {
+            if block_bytes(plan, &plan.lifetimes[index], symbols)? > layout.capacities[index] {
                 return Ok(None);
             }
         }
         let mut operands = self.operands.clone();
         for value in depending(&layout.values) {
-            operands[value] = operand(plan, value, &symbols, &layout.offsets)?.map(Arc::new);
+            operands[value] = operand(plan, value, symbols, &layout.offsets)?.map(Arc::new);
         }
         let (mut nodes, mut scratch) = (self.nodes.clone(), self.scratch);
         for position in depending(&layout.nodes) {
             let index = plan.region.nodes.start + position;
-            nodes[position] = bind_node(plan, index, &operands, &symbols, &layout.symbols, &mut scratch)?.0;
+            nodes[position] = bind_node(plan, index, &operands, symbols, &layout.symbols, &mut scratch)?.0;
         }
-        let kept = (layout.clone(), symbols);
+        let kept = (layout.clone(), symbols.clone());
         Ok(Some(BoundPlan::of(plan, nodes, operands, kept, self.arena_bytes, scratch)))
     }
 

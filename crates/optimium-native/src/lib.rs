@@ -3,6 +3,7 @@
 //! | stage | takes → gives | module |
 //! |---|---|---|
 //! | promote | graph → graph whose element types kernels know | `promote`, `decompose` |
+//! | cut | graph whose data decide sizes → `Program`: regions and dynamic operators | `program` |
 //! | lower | node → `Layer`: kernel chosen, weights packed | `lower` |
 //! | plan | layers → `Plan`: regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
 //! | bind | plan + concrete shapes → `BoundPlan`: steps with offsets, arena laid out | `bind`, `arena`, `symbols`, `work` |
@@ -28,6 +29,7 @@ mod lower;
 mod memory;
 mod packing;
 mod plan;
+mod program;
 mod promote;
 mod region;
 mod state;
@@ -56,11 +58,11 @@ impl Native {
 
 impl Backend for Native {
     fn unsupported(&self, graph: &Graph) -> Vec<Unsupported> {
-        promote::promote(graph).map_or_else(|_| Vec::new(), |graph| lower::unsupported(&graph))
+        promote::promote(graph).map_or_else(|_| Vec::new(), |graph| program::unsupported(&graph))
     }
 
     fn compile(&self, graph: &Arc<Graph>, options: &CompileOptions) -> Result<Arc<dyn Executable>> {
-        Ok(Arc::new(plan::Plan::compile(graph, options)?))
+        program::compile(graph, options)
     }
 
     fn packing_target(&self, options: &CompileOptions) -> Option<String> {

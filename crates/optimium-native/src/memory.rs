@@ -7,11 +7,8 @@
 //! then it uses [`Memory::read_columns`], or to append rows to a cache where it lies, and then it uses [`Memory::blocks`] for what
 //! was there and for all of it. That workers do not meet is the kernels' work: they
 //! write disjoint parts through [`SharedSlice`]. [`Memory::new`] is unsafe to say that both must hold.
-//!
-//! [`Lending`] is about memory of another kind: it lets workers that outlive a call borrow what the call has on its stack.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use optimium_kernels::SharedSlice;
 use optimium_kernels::elementwise::Source;
@@ -165,100 +162,5 @@ impl<'a> Memory<'a> {
         let pointer = base.pointer.wrapping_add(operand.offset).cast::<T>();
         assert!(pointer.is_aligned(), "operand not aligned");
         (pointer, length)
-    }
-}
-
-/// What a call lends to the workers of a team.
-type Work<'a> = &'a (dyn Fn(usize) + Sync + 'a);
-
-/// A place where a call lends a closure to threads that live longer than it.
-#[derive(Default)]
-pub(crate) struct Lending {
-    lent: AtomicPtr<Work<'static>>,
-    /// Threads that have, or are about to look at, what is lent.
-    borrowers: AtomicUsize,
-}
-
-impl Lending {
-    /// Lends `work` for as long as `during` takes, and returns when nobody has it any more.
-    pub(crate) fn lend(&self, work: &(dyn Fn(usize) + Sync), during: impl FnOnce()) {
-        let work: Work = work;
-        let _return = Return(self);
-        self.lent.store(std::ptr::from_ref(&work).cast::<Work<'static>>().cast_mut(), Ordering::SeqCst);
-        during();
-    }
-
-    /// Calls what is lent with `index`; false where nothing is.
-    pub(crate) fn call(&self, index: usize) -> bool {
-        let _borrower = Borrower::new(&self.borrowers);
-        let work = self.lent.load(Ordering::SeqCst);
-        // SAFETY: where it is not null, its lender has not taken it back. It will do that before it returns, and then wait for
-        // this borrower, who was counted before the pointer was read.
-        let Some(work) = (unsafe { work.as_ref() }) else { return false };
-        work(index);
-        true
-    }
-}
-
-/// Takes back what was lent.
-struct Return<'a>(&'a Lending);
-
-impl Drop for Return<'_> {
-    fn drop(&mut self) {
-        self.0.lent.store(std::ptr::null_mut(), Ordering::SeqCst);
-        while self.0.borrowers.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// One who is counted while it lives.
-struct Borrower<'a>(&'a AtomicUsize);
-
-impl<'a> Borrower<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Borrower(count)
-    }
-}
-
-impl Drop for Borrower<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_calls_what_was_taken_back() {
-        let (lending, calls) = (Lending::default(), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            for index in 0..3 {
-                let lending = &lending;
-                scope.spawn(move || (0..20_000).filter(|_| lending.call(index)).count());
-            }
-            for _ in 0..2_000 {
-                let on_stack = AtomicUsize::new(0);
-                let work = |index| {
-                    assert!(index < 3);
-                    on_stack.fetch_add(1, Ordering::Relaxed);
-                };
-                lending.lend(&work, std::thread::yield_now);
-                calls.fetch_add(on_stack.into_inner(), Ordering::Relaxed);
-            }
-        });
-        assert!(!lending.call(0), "nothing is lent");
-    }
-
-    #[test]
-    fn a_panic_takes_back_too() {
-        let lending = Lending::default();
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            lending.lend(&|_| (), || panic!("during"));
-        }));
-        assert!(panic.is_err() && !lending.call(0));
     }
 }

@@ -1,11 +1,13 @@
 //! Names for the packed weights of a plan, by which they are found again when the same graph is compiled once more.
 //!
-//! A key says which node it is, what that node does to operands of which types, which of its blocks it is and in which form, and
-//! the version of the kernels' orders: all that the bytes depend on besides the constants of the graph. Who keeps packed weights
-//! sees to it that the graph is the same.
+//! A key says what a node does to operands of which types, the names of those that are constants, which of its blocks it is and in
+//! which form, and the version of the kernels' orders: all that the bytes depend on besides the content of the constants. Where a node
+//! stands does not matter: a part of a graph finds what was packed for the whole, since values keep their names. Who keeps packed
+//! weights sees to it that a name stands for the same constant.
 
+use std::collections::HashSet;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use optimium_device::{PackedBlock, PackedWeights};
 use optimium_graph::{Graph, Node, ValueId};
@@ -45,14 +47,16 @@ pub(crate) fn for_all_nodes<T: Send>(
 }
 
 /// What the keys of all blocks of a node begin with.
-fn node_key(graph: &Graph, index: usize, node: &Node) -> String {
-    let mut key = format!("{PACKING_VERSION} {index} {:?} {:?}", node.name, node.op);
+fn node_key(graph: &Graph, node: &Node) -> String {
+    let mut key = format!("{PACKING_VERSION} {:?}", node.op);
     let mut operand = |id: &Option<ValueId>| match id.map(|id| graph.value(id)) {
         None => key.push_str(" -"),
         Some(value) => {
-            let constant = if value.constant.is_some() { "constant " } else { "" };
-            // Writing to a string cannot fail.
-            let _ = write!(key, " {constant}{:?}", value.value_type);
+            if value.constant.is_some() {
+                // Writing to a string cannot fail.
+                let _ = write!(key, " {:?}", value.name);
+            }
+            let _ = write!(key, " {:?}", value.value_type);
         }
     };
     node.inputs.iter().for_each(&mut operand);
@@ -67,21 +71,22 @@ fn block_key(node: &str, index: usize, form: &str) -> String {
 /// What is kept of one node.
 pub(crate) struct KeptNode<'a> {
     graph: &'a Graph,
-    index: usize,
+    node: &'a Node,
+    key: OnceLock<String>,
     kept: &'a PackedWeights,
 }
 
 impl<'a> KeptNode<'a> {
-    /// Of node `index`.
-    pub(crate) fn new(graph: &'a Graph, index: usize, kept: &'a PackedWeights) -> KeptNode<'a> {
-        KeptNode { graph, index, kept }
+    /// Of a node of `graph`.
+    pub(crate) fn new(graph: &'a Graph, node: &'a Node, kept: &'a PackedWeights) -> KeptNode<'a> {
+        KeptNode { graph, node, key: OnceLock::new(), kept }
     }
 }
 
 impl StoredBlocks for KeptNode<'_> {
     fn find(&self, index: usize, form: &str, bytes: usize) -> Option<(Arc<Buffer>, usize)> {
-        let node = node_key(self.graph, self.index, &self.graph.nodes()[self.index]);
-        let (buffer, offset) = self.kept.find(&block_key(&node, index, form), bytes)?;
+        let node = self.key.get_or_init(|| node_key(self.graph, self.node));
+        let (buffer, offset) = self.kept.find(&block_key(node, index, form), bytes)?;
         Some((buffer.clone(), offset))
     }
 }
@@ -98,16 +103,17 @@ impl PackedNodes {
         }
     }
 
-    /// All blocks with their keys.
+    /// All blocks with their keys. Nodes that do the same with the same constants have the same blocks, which come once.
     pub(crate) fn export(&self, graph: &Graph) -> Vec<PackedBlock<'_>> {
-        let mut all = Vec::new();
+        let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for (index, blocks) in &self.0 {
-            let node = node_key(graph, *index, &graph.nodes()[*index]);
-            all.extend(blocks.iter().enumerate().map(|(place, block)| PackedBlock {
-                key: block_key(&node, place, &block.form),
-                bytes: &block.bytes,
-                kept: block.stored,
-            }));
+            let node = node_key(graph, &graph.nodes()[*index]);
+            for (place, block) in blocks.iter().enumerate() {
+                let key = block_key(&node, place, &block.form);
+                if seen.insert(key.clone()) {
+                    all.push(PackedBlock { key, bytes: &block.bytes, kept: block.stored });
+                }
+            }
         }
         all
     }

@@ -7,7 +7,7 @@ use optimium_device::{
     Append, CompileOptions, Executable, ExecutionState, KernelChoice, OperationInfo, PackedBlock,
 };
 use optimium_graph::ops::Operator;
-use optimium_graph::{Graph, Node, ValueId};
+use optimium_graph::{Graph, Node, ValueId, shapes};
 use optimium_simd::Level;
 use optimium_tensor::{Error, Expr, Result};
 
@@ -52,7 +52,9 @@ pub(crate) struct Plan {
     pub(crate) graph: Graph,
     pub(crate) layers: Vec<Layer>,
     packed: PackedNodes,
-    /// The nodes that are bound together: so far all of them.
+    /// Symbols that sizes depend on and that no input has: those around the plan give them values.
+    pub(crate) scope: Vec<Arc<str>>,
+    /// The nodes that are bound together: all of them.
     pub(crate) region: Region,
     /// For each value its root and its byte offset in it.
     pub(crate) roots: Vec<(ValueId, Expr)>,
@@ -65,7 +67,7 @@ pub(crate) struct Plan {
     pub(crate) appends: Vec<Append>,
     /// The constants' memory, which the graph keeps alive.
     pub(crate) constants: Vec<Base>,
-    pub(crate) team: Team,
+    pub(crate) team: Arc<Team>,
     pub(crate) options: CompileOptions,
     bound: Mutex<HashMap<Vec<Vec<usize>>, Arc<BoundPlan>>>,
 }
@@ -76,12 +78,25 @@ impl Plan {
     /// # Errors
     /// As [`Backend::compile`](optimium_device::Backend::compile).
     pub(crate) fn compile(graph: &Graph, options: &CompileOptions) -> Result<Plan> {
+        let team = Team::new(options.threads, options.cores.as_deref())?;
+        Plan::compile_within(graph, options, Arc::new(team), Vec::new())
+    }
+
+    /// As [`compile`](Plan::compile), for a part of a model that has a team, and symbols that get values elsewhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn compile_within(
+        graph: &Graph,
+        options: &CompileOptions,
+        team: Arc<Team>,
+        scope: Vec<Arc<str>>,
+    ) -> Result<Plan> {
         let level = level_of(options)?;
         let mut graph = separate_outputs(promote::promote(graph)?)?;
         storage::decide(&mut graph, level, options);
-        let team = Team::new(options.threads, options.cores.as_deref())?;
         let (layers, packed) = lower::lower_all(&graph, level, options)?;
-        let region = region::only(&graph)?;
+        let region = region::only(&graph, &scope)?;
         let aliases = alias::decide(&graph, &layers, options.memory_optimization);
         let roots: Vec<(ValueId, Expr)> =
             (0..graph.values().len()).map(|index| aliases.root(ValueId::from_index(index))).collect();
@@ -95,6 +110,7 @@ impl Plan {
             graph,
             layers,
             packed,
+            scope,
             region,
             roots,
             row_strides,
@@ -108,7 +124,7 @@ impl Plan {
         })
     }
 
-    /// The plan for inputs of those dimensions: kept from an earlier time, as `previous` with other sizes where that will do, or
+    /// The plan for inputs of those dimensions and values of the symbols around it: kept from an earlier time, as `previous` with other sizes where that will do, or
     /// bound anew.
     ///
     /// # Errors
@@ -116,14 +132,18 @@ impl Plan {
     pub(crate) fn bound(
         &self,
         input_dims: &[&[usize]],
+        scope: &[i64],
         previous: Option<&BoundPlan>,
     ) -> Result<Arc<BoundPlan>> {
-        let key: Vec<Vec<usize>> = input_dims.iter().map(|dims| dims.to_vec()).collect();
+        let mut key: Vec<Vec<usize>> = input_dims.iter().map(|dims| dims.to_vec()).collect();
+        key.push(scope.iter().map(|&size| size as usize).collect());
         if let Some(bound) = self.kept().get(&key) {
             return Ok(bound.clone());
         }
-        let similar = previous.map(|previous| previous.rebind(self, input_dims)).transpose()?.flatten();
-        let bound = Arc::new(similar.map_or_else(|| BoundPlan::bind(self, input_dims), Ok)?);
+        let around = self.scope.iter().cloned().zip(scope.iter().copied()).collect();
+        let symbols = shapes::bind_within(&self.graph, input_dims, around)?;
+        let similar = previous.map(|previous| previous.rebind(self, &symbols)).transpose()?.flatten();
+        let bound = Arc::new(similar.map_or_else(|| BoundPlan::bind(self, symbols), Ok)?);
         let mut kept = self.kept();
         if kept.len() >= KEPT_BOUND_PLANS {
             kept.clear();
@@ -196,7 +216,7 @@ pub(crate) fn level_of(options: &CompileOptions) -> Result<Level> {
 }
 
 /// Gives every output of the graph a value of its own that a node computes, so that each has one place to be written.
-fn separate_outputs(mut graph: Graph) -> Result<Graph> {
+pub(crate) fn separate_outputs(mut graph: Graph) -> Result<Graph> {
     let producers = graph.producers();
     let mut seen = Vec::new();
     for index in 0..graph.outputs.len() {

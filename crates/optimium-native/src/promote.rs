@@ -88,6 +88,8 @@ impl Promotion {
                 | GatherNd(_)
                 | Where
                 | Cast(_)
+                | BitCast { .. }
+                | CastLike(_)
                 | Shape(_)
                 | Size
                 | ConstantOfShape(_)
@@ -135,6 +137,9 @@ impl Promotion {
                 self.reals.insert(*output, real);
             }
             *output = real;
+        }
+        if let Operator::Range(range) = &mut node.op {
+            range.element_type = ElementType::F32;
         }
         self.nodes.push(node);
         self.nodes.extend(behind);

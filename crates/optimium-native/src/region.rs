@@ -1,7 +1,5 @@
-//! Where a plan is cut: sizes that data decide.
-//!
-//! A region is a run of nodes that can be bound together, because every size in it follows from the sizes of the graph's
-//! inputs and from what earlier regions computed. A graph whose shapes are expressions of its inputs' sizes is one region.
+//! What can be one plan: nodes that are bound together, because every size in them follows from the sizes of the graph's inputs and from
+//! symbols that have values before. A [`Program`](crate::program::Program) makes several of a graph whose data decide sizes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,8 +15,8 @@ pub(crate) struct Region {
 }
 
 /// The nodes of a sorted graph whose data decide a size: those behind which a symbol occurs that nothing before them has.
-fn deciders(graph: &Graph) -> Vec<usize> {
-    let mut known: HashSet<Arc<str>> = HashSet::new();
+fn deciders(graph: &Graph, scope: &[Arc<str>]) -> Vec<usize> {
+    let mut known: HashSet<Arc<str>> = scope.iter().cloned().collect();
     for &input in &graph.inputs {
         add_symbols(graph, input, &mut known);
     }
@@ -38,20 +36,12 @@ fn add_symbols(graph: &Graph, value: ValueId, known: &mut HashSet<Arc<str>>) {
     }
 }
 
-/// The regions of a graph, in order: each but the last ends with a node whose data decide sizes behind it.
-fn cut(graph: &Graph, deciders: &[usize]) -> Vec<Region> {
-    let count = graph.nodes().len();
-    let inner = deciders.iter().map(|&index| index + 1).filter(|&end| end < count);
-    let mut start = 0;
-    inner.chain([count]).map(|end| Region { nodes: std::mem::replace(&mut start, end)..end }).collect()
-}
-
-/// The one region of a graph all of whose sizes follow from its inputs'.
+/// The one region of a graph all of whose sizes follow from its inputs' and from the symbols of `scope`.
 ///
 /// # Errors
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) with every node whose data decide a size.
-pub(crate) fn only(graph: &Graph) -> Result<Region> {
-    let deciders = deciders(graph);
+pub(crate) fn only(graph: &Graph, scope: &[Arc<str>]) -> Result<Region> {
+    let deciders = deciders(graph, scope);
     let unsupported: Vec<Unsupported> = deciders
         .iter()
         .map(|&index| &graph.nodes()[index])
@@ -60,9 +50,10 @@ pub(crate) fn only(graph: &Graph) -> Result<Region> {
             node: node.name.clone(),
         })
         .collect();
-    match cut(graph, &deciders).pop() {
-        Some(region) if unsupported.is_empty() => Ok(region),
-        _ => Err(Unsupported::error(&graph.name, &unsupported)),
+    if unsupported.is_empty() {
+        Ok(Region { nodes: 0..graph.nodes().len() })
+    } else {
+        Err(Unsupported::error(&graph.name, &unsupported))
     }
 }
 
@@ -89,11 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_data_decide_cut_the_plan_and_are_named() {
+    fn sizes_that_data_decide_are_named() {
         let graph = positions();
-        assert_eq!(cut(&graph, &deciders(&graph)), [Region { nodes: 0..1 }, Region { nodes: 1..2 }]);
-        let message = only(&graph).unwrap_err().to_string();
+        let message = only(&graph, &[]).unwrap_err().to_string();
         assert!(message.contains("\"NonZero\"") && !message.contains("\"Identity\""), "{message}");
+    }
+
+    #[test]
+    fn symbols_around_the_graph_have_values() {
+        assert!(only(&positions(), &["found.1".into()]).is_ok());
     }
 
     #[test]
@@ -105,6 +100,6 @@ mod tests {
             graph.value_mut(id).value_type =
                 optimium_graph::ValueType::Tensor { element_type: ElementType::I64, shape: Some(n.clone()) };
         }
-        assert_eq!(only(&graph).unwrap(), Region { nodes: 0..2 });
+        assert_eq!(only(&graph, &[]).unwrap(), Region { nodes: 0..2 });
     }
 }

@@ -9,6 +9,7 @@ use optimium_tensor::{Buffer, Error, ErrorKind, Result, Tensor};
 use crate::bind::BoundPlan;
 use crate::details;
 use crate::execute::{Unwatched, Watch, execute};
+use crate::layer::Bound;
 use crate::memory::{Base, Memory};
 use crate::plan::{Place, Plan};
 
@@ -16,6 +17,10 @@ use crate::plan::{Place, Plan};
 pub(crate) struct State {
     plan: Arc<Plan>,
     bound: Option<(Vec<Vec<usize>>, Arc<BoundPlan>)>,
+    /// The values of the symbols around the plan.
+    scope: Vec<i64>,
+    /// Whether the plan was bound for other values of them.
+    is_stale: bool,
     arena: Arc<Buffer>,
     scratch: Buffer,
     /// Arena, inputs, outputs, constants: the order that operands count on.
@@ -32,6 +37,8 @@ impl State {
         let mut state = State {
             plan,
             bound: None,
+            scope: Vec::new(),
+            is_stale: false,
             arena: Arc::new(Buffer::allocate(0)?),
             scratch: Buffer::allocate(0)?,
             bases,
@@ -44,16 +51,24 @@ impl State {
             .iter()
             .map(|&id| state.plan.graph.value(id).shape()?.as_fixed())
             .collect();
-        if let Some(dims) = fixed {
+        if let Some(dims) = fixed.filter(|_| state.plan.scope.is_empty()) {
             state.rebind(dims)?;
         }
         Ok(state)
     }
 
+    /// Sets the values of the symbols around the plan, in the order of its scope.
+    pub(crate) fn enter(&mut self, scope: Vec<i64>) {
+        if scope != self.scope {
+            self.scope = scope;
+            self.is_stale = true;
+        }
+    }
+
     fn rebind(&mut self, dims: Vec<Vec<usize>>) -> Result<()> {
         let slices: Vec<&[usize]> = dims.iter().map(Vec::as_slice).collect();
         let previous = self.bound.as_ref().map(|(_, bound)| &**bound);
-        let bound = self.plan.bound(&slices, previous)?;
+        let bound = self.plan.bound(&slices, &self.scope, previous)?;
         if bound.arena_bytes > self.arena.len() {
             self.arena = Arc::new(Buffer::zeroed(bound.arena_bytes)?);
         }
@@ -63,14 +78,17 @@ impl State {
         }
         self.bases[0] = Base::new(self.arena.as_ptr(), self.arena.len());
         self.bound = Some((dims, bound));
+        self.is_stale = false;
         self.has_run = false;
         Ok(())
     }
 
     fn is_bound_for(&self, inputs: &[Tensor]) -> bool {
-        self.bound
-            .as_ref()
-            .is_some_and(|(dims, _)| inputs.iter().map(Tensor::dims).eq(dims.iter().map(Vec::as_slice)))
+        !self.is_stale
+            && self
+                .bound
+                .as_ref()
+                .is_some_and(|(dims, _)| inputs.iter().map(Tensor::dims).eq(dims.iter().map(Vec::as_slice)))
     }
 
     fn point_at(&mut self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
@@ -82,6 +100,14 @@ impl State {
             *base = Base { pointer: buffer.as_ptr().wrapping_add(span.start), bytes: span.len(), stride };
         }
         Ok(())
+    }
+
+    /// Where the value of that name lay in the last run, and what it was: for values that lie in inputs and outputs.
+    pub(crate) fn find(&self, name: &str) -> Option<(Place, &Bound)> {
+        let id = self.plan.graph.find_value(name)?;
+        let (_, bound) = self.bound.as_ref().filter(|_| self.has_run)?;
+        let place = self.plan.places[self.plan.roots[id.index()].0.index()];
+        Some((place, bound.operands[id.index()].as_deref()?))
     }
 
     fn readable(&self, id: ValueId) -> bool {

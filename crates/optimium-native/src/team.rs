@@ -5,27 +5,21 @@
 //! the teams of several models do not take the cores from each other.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use optimium_sync::Worker;
+use optimium_sync::{Barrier, Lending, RollCall};
 use optimium_tensor::{Error, ErrorKind, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use crate::memory::Lending;
-
-/// Looks at a condition before a waiting thread offers its core to others: some microseconds, as long as most steps differ
-/// between workers. Where threads are more than cores, the awaited one may need this one's core.
-const SPINS_BEFORE_YIELD: u32 = 300;
 
 /// How long workers look out for the next inference: several times what waking them would take, and less than the time
 /// between the frames of a video, which they sleep through.
 const LINGER: Duration = Duration::from_micros(500);
-
-/// Looks between two looks at the clock.
-const SPINS_BETWEEN_CLOCKS: u32 = 32;
 
 /// The team that ran last, by its number.
 static LAST_TEAM: AtomicUsize = AtomicUsize::new(0);
@@ -50,15 +44,8 @@ struct Shared {
     /// Which team this is, from 1 on.
     number: usize,
     work: Lending,
-    /// Counts inferences; a worker that sees a new number has something to do.
-    ticket: AtomicUsize,
-    /// Pool workers that have not finished the inference yet.
-    busy: AtomicUsize,
-    /// For each worker of the pool whether it has gone back there.
-    away: Vec<AtomicBool>,
+    calls: RollCall,
     barrier: Barrier,
-    /// Who waits for the inference to end without working on it.
-    caller: Mutex<Option<Thread>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -106,12 +93,12 @@ impl Team {
     /// Calls `work` once for each worker, all at the same time, and returns when all are done.
     pub(crate) fn run(&self, work: impl Fn(Worker) + Sync) {
         let Some(pool) = &self.pool else {
-            return work(Worker { index: 0, epoch: 0, barrier: &Barrier::new(1) });
+            return work(Barrier::new(1).worker(0));
         };
         let _turn = lock(&self.turn);
         let shared = &pool.shared;
         shared.barrier.reset();
-        let work = |index: usize| work(Worker { index, epoch: 0, barrier: &shared.barrier });
+        let work = |index: usize| work(shared.barrier.worker(index));
         shared.work.lend(&work, || {
             pool.call_workers();
             let own = pool.caller_works.then(|| catch_unwind(AssertUnwindSafe(|| work(0))));
@@ -132,30 +119,25 @@ impl Team {
 impl Pool {
     /// Tells those who linger that there is something to do, and calls back those who are away.
     fn call_workers(&self) {
-        let shared = &self.shared;
-        LAST_TEAM.store(shared.number, Ordering::Relaxed);
-        if !self.caller_works {
-            *lock(&shared.caller) = Some(thread::current());
-        }
-        shared.busy.store(shared.away.len(), Ordering::Relaxed);
-        let seen = shared.ticket.fetch_add(1, Ordering::SeqCst);
-        for (index, away) in shared.away.iter().enumerate() {
-            if away.swap(false, Ordering::SeqCst) {
-                let (shared, first) = (shared.clone(), usize::from(self.caller_works));
-                self.threads.spawn(move || shared.serve(index, first, seen));
-            }
+        LAST_TEAM.store(self.shared.number, Ordering::Relaxed);
+        let first = usize::from(self.caller_works);
+        let fetch = |index, seen| {
+            let shared = self.shared.clone();
+            self.threads.spawn(move || shared.serve(index, first, seen));
+        };
+        if self.caller_works {
+            self.shared.calls.call(fetch);
+        } else {
+            self.shared.calls.call_and_wake_me(fetch);
         }
     }
 
     fn wait_for_workers(&self) {
-        let is_done = || self.shared.busy.load(Ordering::Acquire) == 0;
         if self.caller_works {
-            wait_until(is_done);
+            self.shared.calls.wait();
         } else {
             // The cores are the workers' alone.
-            while !is_done() {
-                thread::park();
-            }
+            self.shared.calls.sleep();
         }
     }
 }
@@ -166,50 +148,23 @@ impl Shared {
         Shared {
             number: TEAMS.fetch_add(1, Ordering::Relaxed),
             work: Lending::default(),
-            ticket: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
-            away: (0..pooled).map(|_| AtomicBool::new(true)).collect(),
+            calls: RollCall::new(pooled),
             barrier: Barrier::new(workers),
-            caller: Mutex::new(None),
             panic: Mutex::new(None),
         }
     }
 
     /// The inferences of worker `index` of the pool, whose number in the team is `first` more, until none comes for a while.
     /// It has done all up to number `seen`.
-    fn serve(&self, index: usize, first: usize, mut seen: usize) {
-        loop {
-            if self.await_ticket(seen) {
-                seen = seen.wrapping_add(1);
-                self.work_once(index + first);
-                continue;
+    fn serve(&self, index: usize, first: usize, seen: usize) {
+        let since = Cell::new(Instant::now());
+        let lingers = |times| {
+            if times == 0 {
+                since.set(Instant::now());
             }
-            // Either this thread sees the next ticket, or whoever writes it sees that this thread is away; where both happen,
-            // the one that takes the mark back decides.
-            let away = &self.away[index];
-            away.store(true, Ordering::SeqCst);
-            if self.ticket.load(Ordering::SeqCst) == seen || !away.swap(false, Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
-
-    /// Looks out for a ticket after `seen`, for a while; whether one came.
-    fn await_ticket(&self, seen: usize) -> bool {
-        let mut since = None;
-        loop {
-            for _ in 0..SPINS_BETWEEN_CLOCKS {
-                if self.ticket.load(Ordering::Acquire) != seen {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-            let is_last = LAST_TEAM.load(Ordering::Relaxed) == self.number;
-            if !is_last || since.get_or_insert_with(Instant::now).elapsed() > LINGER {
-                return false;
-            }
-            thread::yield_now();
-        }
+            LAST_TEAM.load(Ordering::Relaxed) == self.number && since.get().elapsed() <= LINGER
+        };
+        self.calls.serve(index, seen, lingers, || self.work_once(index + first));
     }
 
     fn work_once(&self, worker: usize) {
@@ -217,29 +172,11 @@ impl Shared {
             *lock(&self.panic) = Some(panic);
             self.barrier.break_open();
         }
-        if self.busy.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(caller) = &*lock(&self.caller)
-        {
-            caller.unpark();
-        }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits for others to make it true, in a hurry.
-fn wait_until(mut is_true: impl FnMut() -> bool) {
-    let mut spins = 0;
-    while !is_true() {
-        if spins < SPINS_BEFORE_YIELD {
-            spins += 1;
-            std::hint::spin_loop();
-        } else {
-            thread::yield_now();
-        }
-    }
 }
 
 fn start(threads: usize, cores: Option<&[usize]>) -> Result<ThreadPool> {
@@ -259,76 +196,6 @@ fn start(threads: usize, cores: Option<&[usize]>) -> Result<ThreadPool> {
             Error::new(ErrorKind::OutOfResource, format!("{threads} worker threads could not be started"))
                 .with_cause(error)
         })
-}
-
-/// Where the workers of a team wait for each other: each counts the points that it has reached, and looks at the others' counts.
-struct Barrier {
-    reached: Vec<OwnLine>,
-    broken: AtomicBool,
-}
-
-/// A counter on cache lines that nothing else is on: processors fetch them in pairs.
-#[repr(align(128))]
-struct OwnLine(AtomicUsize);
-
-impl Barrier {
-    fn new(workers: usize) -> Barrier {
-        Barrier {
-            reached: (0..workers).map(|_| OwnLine(AtomicUsize::new(0))).collect(),
-            broken: AtomicBool::new(false),
-        }
-    }
-
-    /// As new, while nobody uses it.
-    fn reset(&self) {
-        self.reached.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
-        self.broken.store(false, Ordering::Relaxed);
-    }
-
-    fn break_open(&self) {
-        self.broken.store(true, Ordering::Release);
-    }
-
-    fn wait_for(&self, worker: usize, epoch: usize) -> bool {
-        let reached = &self.reached[worker].0;
-        wait_until(|| reached.load(Ordering::Acquire) >= epoch || self.broken.load(Ordering::Acquire));
-        !self.broken.load(Ordering::Acquire)
-    }
-}
-
-/// One worker during an inference. All workers of a team have to reach the same points, in the same order.
-pub(crate) struct Worker<'a> {
-    index: usize,
-    epoch: usize,
-    barrier: &'a Barrier,
-}
-
-impl Worker<'_> {
-    /// Which one it is.
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Tells the others that it has reached the next point.
-    pub(crate) fn arrive(&mut self) {
-        self.epoch += 1;
-        self.barrier.reached[self.index].0.store(self.epoch, Ordering::Release);
-    }
-
-    /// Waits for all to reach the point where this one is; false where the others must not be waited for any more.
-    pub(crate) fn wait_for_all(&self) -> bool {
-        (0..self.barrier.reached.len()).all(|other| self.barrier.wait_for(other, self.epoch))
-    }
-
-    /// Waits for worker 0 to reach the point where this one is, as [`wait_for_all`](Worker::wait_for_all).
-    pub(crate) fn wait_for_first(&self) -> bool {
-        self.barrier.wait_for(0, self.epoch)
-    }
-
-    /// Lets everyone through from now on, and tells them: this one stops here.
-    pub(crate) fn give_up(&self) {
-        self.barrier.break_open();
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,27 @@ pub(crate) fn argument<'a, 'py, T>(name: &str, object: &'a Bound<'py, PyAny>) ->
 where
     T: FromPyObject<'a, 'py>,
 {
-    object.extract::<T>().map_err(|error| own(object.py(), name, error.into()))
+    object.extract::<T>().map_err(|error| {
+        let (py, error) = (object.py(), error.into());
+        if error.is_instance_of::<PyOverflowError>(py) {
+            out_of_range(name, object)
+        } else {
+            own(py, name, error)
+        }
+    })
+}
+
+/// The exception for a number that is negative or too large, or for something that has such a number in it.
+fn out_of_range(name: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    // Longer texts help nobody.
+    const LONGEST: usize = 60;
+    let text = object.repr().map_or_else(|_| "this number".to_string(), |text| text.to_string());
+    let shown: String = text.chars().take(LONGEST).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    invalid_argument(
+        object.py(),
+        format!("{name} cannot be {shown}{rest}: a number is negative or too large"),
+    )
 }
 
 /// [`argument`] of one that may be `None` or missing.

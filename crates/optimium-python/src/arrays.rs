@@ -25,7 +25,8 @@ pub(crate) fn shared_tensor(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor
 pub(crate) fn tensor_over(object: &Bound<'_, PyAny>, in_blocks: bool) -> PyResult<Option<Tensor>> {
     let Ok(buffer) = PyUntypedBuffer::get(object) else { return Ok(None) };
     let Some(element_type) = element_type(&buffer) else { return Ok(None) };
-    let blocks = if buffer.is_c_contiguous() { None } else { blocks_of(&buffer).filter(|_| in_blocks) };
+    let is_contiguous = buffer.is_c_contiguous();
+    let blocks = if is_contiguous { None } else { blocks_of(&buffer).filter(|_| in_blocks) };
     let length = blocks.map_or(buffer.len_bytes(), |Blocks { count, stride }| {
         stride * (count - 1) + buffer.len_bytes() / count
     });
@@ -33,23 +34,49 @@ pub(crate) fn tensor_over(object: &Bound<'_, PyAny>, in_blocks: bool) -> PyResul
         Some(pointer) if length > 0 => pointer,
         _ => NonNull::from(&NOWHERE).cast(),
     };
-    let is_known = blocks.is_some() || buffer.is_c_contiguous();
+    let is_known = is_contiguous || blocks.is_some();
     if !is_known || !pointer.addr().get().is_multiple_of(element_type.size().max(1)) {
         return Ok(None);
     }
-    let (dims, writable) = (buffer.shape().to_vec(), !buffer.readonly());
+    let (dims, writable) = (Dims::of(buffer.shape()), !buffer.readonly());
     // SAFETY: the exporter keeps the memory valid, and writable where it says so, until `buffer` is released. Blocks lie in one
     // array, and what lies between them is never touched.
     let memory = Arc::new(unsafe { Buffer::foreign(pointer, length, writable, buffer) });
     let tensor = match blocks {
-        None => Tensor::from_buffer(element_type, &dims, memory, 0),
-        Some(blocks) => match Tensor::from_blocks(element_type, &dims, memory, 0, blocks) {
+        None => Tensor::from_buffer(element_type, dims.get(), memory, 0),
+        Some(blocks) => match Tensor::from_blocks(element_type, dims.get(), memory, 0, blocks) {
             Ok(tensor) => Ok(tensor),
             // What is not aligned is copied as everything else.
             Err(_) => return Ok(None),
         },
     };
     tensor.map(Some).map_err(|error| raise(object.py(), error))
+}
+
+/// A copy of a shape that takes no memory from the heap where the dimensions are as few as they usually are.
+enum Dims {
+    Few(usize, [usize; 8]),
+    Many(Vec<usize>),
+}
+
+impl Dims {
+    fn of(shape: &[usize]) -> Dims {
+        let mut few = [0; 8];
+        match few.get_mut(..shape.len()) {
+            Some(dims) => {
+                dims.copy_from_slice(shape);
+                Dims::Few(shape.len(), few)
+            }
+            None => Dims::Many(shape.to_vec()),
+        }
+    }
+
+    fn get(&self) -> &[usize] {
+        match self {
+            Dims::Few(rank, dims) => &dims[..*rank],
+            Dims::Many(dims) => dims,
+        }
+    }
 }
 
 /// The blocks that an array consists of which is not contiguous; `None` where its elements lie in another way.

@@ -84,22 +84,14 @@ impl PythonEnum for ArmFeatureKind {
 impl PythonEnum for InferStatus {
     const CLASS: &'static str = "InferStatus";
     fn members() -> Vec<(Self, String)> {
-        named([
-            (InferStatus::Ready, "READY"),
-            (InferStatus::Running, "RUNNING"),
-            (InferStatus::Fault, "FAULT"),
-        ])
+        InferStatus::ALL.into_iter().map(|member| (member, member.name().to_string())).collect()
     }
 }
 
 impl PythonEnum for SchedulerType {
     const CLASS: &'static str = "SchedulerType";
     fn members() -> Vec<(Self, String)> {
-        named([
-            (SchedulerType::Simple, "SIMPLE"),
-            (SchedulerType::Exclusive, "EXCLUSIVE"),
-            (SchedulerType::Pipeline, "PIPELINE"),
-        ])
+        SchedulerType::ALL.into_iter().map(|member| (member, member.name().to_string())).collect()
     }
 }
 

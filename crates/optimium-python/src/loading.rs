@@ -60,8 +60,7 @@ pub(crate) fn load_model(
         strict: switch("strict", strict, false)?,
         memory_optimization: switch("memory_optimization", memory_optimization, true)?,
         disable_denormals: switch("disable_denormals", disable_denormals, true)?,
-        intermediate_save_path: optional("intermediate_save_path", intermediate_save_path)?
-            .filter(|path: &PathBuf| !path.as_os_str().is_empty()),
+        intermediate_save_path: save_path_from_python(py, intermediate_save_path)?,
         passphrase: optional("passphrase", passphrase)?.filter(|passphrase: &String| !passphrase.is_empty()),
         threads: threads_from_python(py, threads)?,
         cores: cores_from_python(py, cores)?,
@@ -75,7 +74,18 @@ pub(crate) fn load_model(
         keep_tensors: optional("keep_tensors", keep_tensors)?.unwrap_or_default(),
         tuned: switch("tuned", tuned, true)?,
     };
-    detached(py, || optimium_runtime::load_model(&path, &options)).map(PyModel)
+    let model = detached(py, || optimium_runtime::load_model(&path, &options))?;
+    Ok(PyModel::new(py, model))
+}
+
+/// The folder for intermediate tensors, where it is given.
+fn save_path_from_python(py: Python<'_>, path: Option<&Bound<'_, PyAny>>) -> PyResult<Option<PathBuf>> {
+    let path: Option<PathBuf> = optional("intermediate_save_path", path)?;
+    if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        let why = "intermediate_save_path is empty: \".\" is the current folder, and None saves nothing";
+        return Err(invalid_argument(py, why));
+    }
+    Ok(path)
 }
 
 /// The devices that are allowed; none stands for all.

@@ -1,21 +1,42 @@
 //! `Model`, and the information about its parts.
 
+use std::sync::Arc;
+
 use optimium_runtime::{InputShapes, Model, OpInfo, TensorInfo};
 use optimium_tensor::{QuantScheme, TensorShape};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::arguments::{argument, own};
 use crate::devices::device_to_python;
 use crate::enums::to_python;
 use crate::errors::{invalid_argument, raise};
-use crate::python::{detached, types};
+use crate::python::{attached, detached, types};
 use crate::request::PyInferRequest;
 use crate::shape::{PyTensorShape, to_shape};
 
 /// A loaded model.
 #[pyclass(name = "Model", module = "optimium.runtime", frozen, weakref)]
-pub(crate) struct PyModel(pub(crate) Model);
+pub(crate) struct PyModel {
+    model: Model,
+    names: Arc<Names>,
+}
+
+/// The names of inputs and outputs, in order, as Python looks things up by them.
+pub(crate) struct Names {
+    pub(crate) inputs: Vec<Py<PyString>>,
+    pub(crate) outputs: Vec<Py<PyString>>,
+}
+
+impl PyModel {
+    pub(crate) fn new(py: Python<'_>, model: Model) -> PyModel {
+        let of = |infos: &[TensorInfo]| -> Vec<Py<PyString>> {
+            infos.iter().map(|info| PyString::intern(py, &info.name).unbind()).collect()
+        };
+        let names = Arc::new(Names { inputs: of(model.inputs()), outputs: of(model.outputs()) });
+        PyModel { model, names }
+    }
+}
 
 /// A `QuantizationScheme`.
 pub(crate) fn scheme_to_python<'py>(py: Python<'py>, scheme: &QuantScheme) -> PyResult<Bound<'py, PyAny>> {
@@ -70,53 +91,53 @@ impl PyModel {
     /// Its name.
     #[getter]
     fn name(&self) -> &str {
-        self.0.name()
+        self.model.name()
     }
 
     /// Names of its inputs, in order.
     #[getter]
     fn input_names(&self) -> Vec<&str> {
-        self.0.inputs().iter().map(|info| info.name.as_str()).collect()
+        self.model.inputs().iter().map(|info| info.name.as_str()).collect()
     }
 
     /// Names of its outputs, in order.
     #[getter]
     fn output_names(&self) -> Vec<&str> {
-        self.0.outputs().iter().map(|info| info.name.as_str()).collect()
+        self.model.outputs().iter().map(|info| info.name.as_str()).collect()
     }
 
     /// All its tensors, constants included.
     #[getter]
     fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        infos_to_python(py, self.0.tensors())
+        infos_to_python(py, self.model.tensors())
     }
 
     /// The steps that an inference takes.
     #[getter]
     fn operations<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        self.0.operations().iter().map(|operation| operation_to_python(py, operation)).collect()
+        self.model.operations().iter().map(|operation| operation_to_python(py, operation)).collect()
     }
 
     /// Whether an input or output has a symbolic shape.
     #[getter]
     fn is_dynamic(&self) -> bool {
-        self.0.is_dynamic()
+        self.model.is_dynamic()
     }
 
     /// The tensor of that name.
     fn get_tensor<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (name.py(), argument::<String>("name", name)?);
-        info_to_python(py, self.0.tensor(&name).map_err(|error| raise(py, error))?)
+        info_to_python(py, self.model.tensor(&name).map_err(|error| raise(py, error))?)
     }
 
     /// Input number `index`.
     fn get_input_tensor<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        nth(self.0.inputs(), index, "input")
+        nth(self.model.inputs(), index, "input")
     }
 
     /// Output number `index`.
     fn get_output_tensor<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        nth(self.0.outputs(), index, "output")
+        nth(self.model.outputs(), index, "output")
     }
 
     /// The shape that a tensor gets from inputs of the given shapes: a dict by name, or a sequence in the
@@ -136,27 +157,29 @@ impl PyModel {
                 })
                 .collect::<PyResult<_>>()?;
             let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), shape.clone())).collect();
-            return detached(py, || self.0.infer_shape(output_name, &InputShapes::Named(shapes)))
+            return detached(py, || self.model.infer_shape(output_name, &InputShapes::Named(shapes)))
                 .map(PyTensorShape);
         }
         let shapes = input_shapes.try_iter().map_err(|error| own(py, "input_shapes", error))?;
         let shapes = shapes.map(|shape| to_shape(&shape?)).collect::<PyResult<_>>()?;
-        detached(py, || self.0.infer_shape(output_name, &InputShapes::Ordered(shapes))).map(PyTensorShape)
+        detached(py, || self.model.infer_shape(output_name, &InputShapes::Ordered(shapes))).map(PyTensorShape)
     }
 
-    /// Room for one inference at a time. Requests of one model run independently of each other.
-    fn create_request(&self) -> PyInferRequest {
-        PyInferRequest::new(self.0.create_request())
+    /// Room for one inference at a time. Requests of one model run independently of each other. Raises InvalidStateError where the
+    /// runtime that the model was loaded in was finalized.
+    fn create_request(&self, py: Python<'_>) -> PyResult<PyInferRequest> {
+        let request = attached(py, || self.model.create_request())?;
+        Ok(PyInferRequest::new(request, self.names.clone()))
     }
 
     fn __repr__(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
             "<Model {:?}: {}, {}, {}>",
-            self.0.name(),
-            count(self.0.inputs().len(), "input"),
-            count(self.0.outputs().len(), "output"),
-            count(self.0.operations().len(), "operation"),
+            self.model.name(),
+            count(self.model.inputs().len(), "input"),
+            count(self.model.outputs().len(), "output"),
+            count(self.model.operations().len(), "operation"),
         )
     }
 }

@@ -14,6 +14,7 @@ use crate::arrays::tensor_over;
 use crate::details::details_to_python;
 use crate::enums::to_python;
 use crate::errors::{exception, invalid_argument, raise};
+use crate::model::Names;
 use crate::profile::{PyProfileEvent, durations_to_python, profile, profile_options};
 use crate::python::{arrays, asynchronous, attached, detached};
 use crate::tensor::PyTensor;
@@ -22,12 +23,22 @@ use crate::tensor::PyTensor;
 #[pyclass(name = "InferRequest", module = "optimium.runtime", frozen, weakref)]
 pub(crate) struct PyInferRequest {
     request: InferRequest,
+    names: Arc<Names>,
     callback: Arc<CallbackSlot>,
 }
 
 impl PyInferRequest {
-    pub(crate) fn new(request: InferRequest) -> Self {
-        PyInferRequest { request, callback: Arc::default() }
+    pub(crate) fn new(request: InferRequest, names: Arc<Names>) -> Self {
+        PyInferRequest { request, names, callback: Arc::default() }
+    }
+
+    fn given<'py>(
+        &self,
+        inputs: &Bound<'py, PyAny>,
+        outputs: &Bound<'py, PyAny>,
+    ) -> PyResult<[Given<'py>; 2]> {
+        let inputs = Given::from_python(inputs, Side::Input, &self.names.inputs)?;
+        Ok([inputs, Given::from_python(outputs, Side::Output, &self.names.outputs)?])
     }
 }
 
@@ -45,11 +56,15 @@ enum Given<'py> {
 }
 
 impl<'py> Given<'py> {
-    fn from_python(object: &Bound<'py, PyAny>, side: Side) -> PyResult<Self> {
+    /// What `object` gives for a side of a model, whose `names` are these.
+    fn from_python(object: &Bound<'py, PyAny>, side: Side, names: &[Py<PyString>]) -> PyResult<Self> {
         let wrong_type = |message| raise(object.py(), Error::type_mismatch(message));
         if let Ok(list) = object.cast::<PyList>() {
             list.iter().map(|tensor| to_tensor(&tensor, side)).collect::<PyResult<_>>().map(Given::Ordered)
         } else if let Ok(named) = object.cast::<PyDict>() {
+            if let Some(tensors) = in_order(named, side, names)? {
+                return Ok(Given::Ordered(tensors));
+            }
             let named = named.iter().map(|(name, tensor)| {
                 let name = name.cast_into::<PyString>().map_err(|error| {
                     wrong_type(format!("the name of a tensor is a str, not {}", error.into_inner()))
@@ -84,6 +99,19 @@ impl<'py> Given<'py> {
     }
 }
 
+/// The tensors of `named` in the order of `names`; `None` where it has others, or not all of them.
+fn in_order(named: &Bound<'_, PyDict>, side: Side, names: &[Py<PyString>]) -> PyResult<Option<Vec<Tensor>>> {
+    if named.len() != names.len() {
+        return Ok(None);
+    }
+    let mut tensors = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(object) = named.get_item(name.bind(named.py()))? else { return Ok(None) };
+        tensors.push(to_tensor(&object, side)?);
+    }
+    Ok(Some(tensors))
+}
+
 /// A tensor over the memory of `object`; NumPy arrays as they come are wrapped here, everything else by
 /// `optimium.runtime._arrays`.
 fn to_tensor(object: &Bound<'_, PyAny>, side: Side) -> PyResult<Tensor> {
@@ -107,10 +135,13 @@ impl PyInferRequest {
     ///
     /// An output shares no memory with other tensors of the call, except that the present keys and values of a decoder may be
     /// a view of the array that begins with the past ones: `array[:, :, :n + 1]` and `array[:, :, :n]`.
+    ///
+    /// Outputs whose sizes data decide may be left out, with the scheduler SIMPLE; get_tensor() gives them.
     fn infer(&self, py: Python<'_>, inputs: &Bound<'_, PyAny>, outputs: &Bound<'_, PyAny>) -> PyResult<()> {
         let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
-        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
-        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        let [inputs, outputs] = self.given(inputs, outputs)?;
+        let (inputs, outputs) =
+            (inputs.into_tensors(&mut input_names)?, outputs.into_tensors(&mut output_names)?);
         // Whoever holds a lock that this takes never waits for Python meanwhile.
         attached(py, || self.request.infer(inputs, outputs))
     }
@@ -124,8 +155,9 @@ impl PyInferRequest {
         then: Py<PyAny>,
     ) -> PyResult<()> {
         let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
-        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
-        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        let [inputs, outputs] = self.given(inputs, outputs)?;
+        let (inputs, outputs) =
+            (inputs.into_tensors(&mut input_names)?, outputs.into_tensors(&mut output_names)?);
         let then: Completion = Box::new(move || {
             // Without an interpreter there is nobody left to be told.
             Python::try_attach(|py| {
@@ -187,8 +219,9 @@ impl PyInferRequest {
             profile_options([repeat, warmup, warmup_time, stop_threshold, check_period, event_buffer_size])?;
         let progress = callable("progress", progress)?;
         let (mut input_names, mut output_names) = (Vec::new(), Vec::new());
-        let inputs = Given::from_python(inputs, Side::Input)?.into_tensors(&mut input_names)?;
-        let outputs = Given::from_python(outputs, Side::Output)?.into_tensors(&mut output_names)?;
+        let [inputs, outputs] = self.given(inputs, outputs)?;
+        let (inputs, outputs) =
+            (inputs.into_tensors(&mut input_names)?, outputs.into_tensors(&mut output_names)?);
         profile(py, &self.request, (inputs, outputs), options, progress.as_ref())
     }
 
@@ -258,7 +291,7 @@ impl PyInferRequest {
     }
 
     fn __repr__(&self) -> String {
-        format!("<InferRequest of {:?}: {:?}>", self.request.model().name(), self.request.status())
+        format!("<InferRequest of {:?}: {}>", self.request.model().name(), self.request.status().name())
     }
 }
 

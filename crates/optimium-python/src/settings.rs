@@ -17,7 +17,9 @@ pub(crate) fn initialize(py: Python<'_>) -> PyResult<()> {
     detached(py, optimium_runtime::initialize)
 }
 
-/// Shuts the runtime down: what runs is cancelled and awaited, and models loaded before can no longer be run.
+/// Shuts the runtime down: what runs is cancelled and awaited, what is queued fails, and models loaded before can no longer be run.
+///
+/// Callbacks of these inferences are called before it returns.
 #[pyfunction]
 pub(crate) fn finalize(py: Python<'_>) -> PyResult<()> {
     detached(py, || {

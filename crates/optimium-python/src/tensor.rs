@@ -73,12 +73,11 @@ pub(crate) fn load_tensor(path: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 
 /// The tensor as `element_type`, which NumPy may know under another name.
 fn relabelled(tensor: Tensor, element_type: ElementType) -> optimium_tensor::Result<Tensor> {
-    let is_bf16 = element_type == ElementType::BF16 && tensor.element_type() == ElementType::U16;
-    if !is_bf16 {
+    if element_type.as_bits() != Some(tensor.element_type()) {
         return tensor.reinterpret(element_type);
     }
     let dims = tensor.dims().to_vec();
-    let (buffer, offset) = tensor.buffer().ok_or_else(|| Error::type_mismatch("strings are not BF16"))?;
+    let (buffer, offset) = tensor.buffer().ok_or_else(|| Error::type_mismatch("strings are not numbers"))?;
     Tensor::from_buffer(element_type, &dims, buffer.clone(), offset)
 }
 
@@ -265,7 +264,7 @@ unsafe fn export(slf: &Bound<'_, PyTensor>, view: *mut ffi::Py_buffer, flags: c_
     Ok(())
 }
 
-/// The element type as the `struct` module writes it. It has no letter for BF16, which passes as its bits.
+/// The element type as the `struct` module writes it. It has no letters for BF16 and narrow types, which pass as their bits.
 fn format(element_type: ElementType) -> &'static CStr {
     use ElementType::*;
     match element_type.storage() {
@@ -300,6 +299,10 @@ fn fill(tensor: &Tensor, value: &Bound<'_, PyAny>) -> PyResult<()> {
         F64 => fill_with(tensor, value, value.extract::<f64>()),
         Bool => fill_with(tensor, value, truth(value).map(u8::from)),
         String => Err(raise(value.py(), Error::type_mismatch("a tensor of strings cannot be filled"))),
+        narrow if narrow.is_narrow() => Err(raise(
+            value.py(),
+            Error::type_mismatch(format!("a tensor of {narrow} cannot be filled; make it of an array")),
+        )),
         _ => fill_with(tensor, value, value.extract::<f32>()),
     }
 }

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use optimium_tensor::{Access, Buffer, Error, ErrorKind, Result, Tensor};
 
-/// The memory of one running inference. Dropping it ends the use.
+/// The tensors of one running inference, whose memory is kept from others. Dropping it ends the use.
 pub(crate) struct Lease {
     id: u64,
-    buffers: Vec<(Arc<Buffer>, Access)>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    /// Each buffer once: the place of a tensor in it among inputs and outputs, and how it is used.
+    held: Vec<(usize, Access)>,
 }
 
 /// A span of memory that an inference uses.
@@ -24,75 +27,115 @@ pub(crate) struct Use {
 pub(crate) static IN_USE: Mutex<Vec<Use>> = Mutex::new(Vec::new());
 
 impl Lease {
-    /// Takes `inputs` for reading and `outputs` for writing. String tensors, which cannot be written, need
-    /// nothing.
+    /// Takes `inputs` for reading and `outputs` for writing, whose [addresses](spans) are `spans`. String tensors, which cannot be
+    /// written, need nothing.
     ///
     /// # Errors
     /// [`InvalidOperation`](ErrorKind::InvalidOperation) where another inference writes what this one uses,
     /// or uses what this one writes.
-    pub(crate) fn take(inputs: &[Tensor], outputs: &[Tensor]) -> Result<Lease> {
+    pub(crate) fn take(
+        inputs: Vec<Tensor>,
+        outputs: Vec<Tensor>,
+        spans: &[Option<Range<usize>>],
+    ) -> Result<Lease> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut lease = Lease { id, buffers: Vec::with_capacity(inputs.len() + outputs.len()) };
-        let uses = || {
-            let read = inputs.iter().map(|tensor| (tensor, Access::Read));
-            read.chain(outputs.iter().map(|tensor| (tensor, Access::Write)))
-        };
-        register(id, uses())?;
-        for (tensor, access) in uses() {
-            let Some((buffer, _)) = tensor.span() else { continue };
-            lease.hold(buffer, access)?;
-        }
-        Ok(lease)
-    }
-
-    fn hold(&mut self, buffer: &Arc<Buffer>, access: Access) -> Result<()> {
-        // Disjoint parts of one buffer may serve as several outputs; the addresses told them apart.
-        if let Some((_, held)) = self.buffers.iter_mut().find(|(other, _)| Arc::ptr_eq(other, buffer)) {
-            if *held == Access::Read && access == Access::Write {
-                buffer.release(Access::Read);
-                if let Err(error) = buffer.acquire(Access::Write) {
-                    self.buffers.retain(|(other, _)| !Arc::ptr_eq(other, buffer));
-                    return Err(error);
-                }
-                *held = Access::Write;
-            }
-            return Ok(());
-        }
-        buffer.acquire(access)?;
-        self.buffers.push((buffer.clone(), access));
-        Ok(())
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        for (buffer, access) in &self.buffers {
-            buffer.release(*access);
-        }
-        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).retain(|entry| entry.lease != self.id);
-    }
-}
-
-fn register<'a>(lease: u64, uses: impl Iterator<Item = (&'a Tensor, Access)>) -> Result<()> {
-    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    let others = in_use.len();
-    for (tensor, access) in uses {
-        let Some(addresses) = addresses(tensor) else { continue };
-        let conflict = in_use[..others].iter().any(|other| {
-            (access == Access::Write || other.access == Access::Write)
-                && overlap(&addresses, &other.addresses)
-        });
-        if conflict {
-            in_use.truncate(others);
+        let held = Vec::with_capacity(spans.len());
+        if let Err(place) = register(id, spans, inputs.len()) {
+            let tensor = inputs.get(place).unwrap_or_else(|| &outputs[place - inputs.len()]);
             return Err(Error::new(
                 ErrorKind::InvalidOperation,
                 format!("the memory of {tensor:?} is in use by a running inference; wait for it first"),
             ));
         }
-        in_use.push(Use { lease, addresses, access });
+        let mut lease = Lease { id, inputs, outputs, held };
+        for place in 0..spans.len() {
+            lease.hold(place)?;
+        }
+        Ok(lease)
+    }
+
+    /// Inputs and outputs.
+    pub(crate) fn tensors(&self) -> (&[Tensor], &[Tensor]) {
+        (&self.inputs, &self.outputs)
+    }
+
+    /// Ends the use, and gives inputs and outputs back.
+    pub(crate) fn end(mut self) -> (Vec<Tensor>, Vec<Tensor>) {
+        self.let_go();
+        (std::mem::take(&mut self.inputs), std::mem::take(&mut self.outputs))
+    }
+
+    fn buffer(&self, place: usize) -> Option<&Arc<Buffer>> {
+        let tensor = self.inputs.get(place).or_else(|| self.outputs.get(place - self.inputs.len()))?;
+        tensor.span().map(|(buffer, _)| buffer)
+    }
+
+    fn hold(&mut self, place: usize) -> Result<()> {
+        let access = if place < self.inputs.len() { Access::Read } else { Access::Write };
+        let Some(buffer) = self.buffer(place) else { return Ok(()) };
+        // Disjoint parts of one buffer may serve as several outputs; the addresses told them apart.
+        let is_same = |other: usize| self.buffer(other).is_some_and(|other| Arc::ptr_eq(other, buffer));
+        let Some(index) = self.held.iter().position(|&(other, _)| is_same(other)) else {
+            buffer.acquire(access)?;
+            self.held.push((place, access));
+            return Ok(());
+        };
+        if self.held[index].1 == Access::Read && access == Access::Write {
+            buffer.release(Access::Read);
+            if let Err(error) = buffer.acquire(Access::Write) {
+                self.held.swap_remove(index);
+                return Err(error);
+            }
+            self.held[index].1 = Access::Write;
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        for (place, access) in std::mem::take(&mut self.held) {
+            if let Some(buffer) = self.buffer(place) {
+                buffer.release(access);
+            }
+        }
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).retain(|entry| entry.lease != self.id);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // One that has ended has no tensors any more; a model may have none either, and registers none then.
+        if !self.inputs.is_empty() || !self.outputs.is_empty() {
+            self.let_go();
+        }
+    }
+}
+
+/// Registers the spans, of which the first are those of so many inputs.
+///
+/// # Errors
+/// The place of one that is in use in a way that excludes this one.
+fn register(lease: u64, spans: &[Option<Range<usize>>], inputs: usize) -> Result<(), usize> {
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = in_use.len();
+    for (place, addresses) in spans.iter().enumerate() {
+        let Some(addresses) = addresses else { continue };
+        let access = if place < inputs { Access::Read } else { Access::Write };
+        let conflict = in_use[..others].iter().any(|other| {
+            (access == Access::Write || other.access == Access::Write) && overlap(addresses, &other.addresses)
+        });
+        if conflict {
+            in_use.truncate(others);
+            return Err(place);
+        }
+        in_use.push(Use { lease, addresses: addresses.clone(), access });
     }
     Ok(())
+}
+
+/// The [`addresses`] of inputs and outputs.
+pub(crate) fn spans(inputs: &[Tensor], outputs: &[Tensor]) -> Vec<Option<Range<usize>>> {
+    inputs.iter().chain(outputs).map(addresses).collect()
 }
 
 /// The addresses from the first to the last byte of a tensor; none for strings and empty tensors.
@@ -109,8 +152,6 @@ pub(crate) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::slice::from_ref;
-
     use optimium_tensor::ElementType;
 
     use super::*;
@@ -119,18 +160,46 @@ mod tests {
         Tensor::zeros(ElementType::F32, &[4]).unwrap()
     }
 
+    fn take(inputs: &[&Tensor], outputs: &[&Tensor]) -> Result<Lease> {
+        let own =
+            |tensors: &[&Tensor]| -> Vec<Tensor> { tensors.iter().map(|&tensor| tensor.clone()).collect() };
+        let (inputs, outputs) = (own(inputs), own(outputs));
+        let spans = spans(&inputs, &outputs);
+        Lease::take(inputs, outputs, &spans)
+    }
+
     #[test]
     fn writers_exclude_everyone_and_readers_only_writers() {
         let (x, y, z) = (tensor(), tensor(), tensor());
-        let first = Lease::take(from_ref(&x), from_ref(&y)).unwrap();
-        drop(Lease::take(from_ref(&x), from_ref(&z)).unwrap());
+        let first = take(&[&x], &[&y]).unwrap();
+        drop(take(&[&x], &[&z]).unwrap());
         for (inputs, outputs) in [(&x, &y), (&y, &z), (&z, &x)] {
-            let error = Lease::take(from_ref(inputs), from_ref(outputs)).err().expect("a conflict");
+            let error = take(&[inputs], &[outputs]).err().expect("a conflict");
             assert_eq!(error.kind(), ErrorKind::InvalidOperation);
         }
-        drop(first);
-        drop(Lease::take(&[y], &[x]).unwrap());
+        let (inputs, outputs) = first.end();
+        assert_eq!((inputs.len(), outputs.len()), (1, 1));
+        drop(take(&[&y], &[&x]).unwrap());
         assert!(z.write::<f32>().is_ok());
+    }
+
+    #[test]
+    fn buffers_that_serve_several_times_are_held_once() {
+        let (x, y) = (tensor(), tensor());
+        let half = |offset| {
+            let (buffer, _) = y.buffer().unwrap();
+            Tensor::from_buffer(ElementType::F32, &[2], buffer.clone(), offset).unwrap()
+        };
+        let lease = take(&[&x, &half(0), &x], &[&half(0), &half(8)]).unwrap();
+        assert!(x.read::<f32>().is_ok() && x.write::<f32>().is_err());
+        assert!(y.read::<f32>().is_err());
+        drop(lease);
+        assert!(x.write::<f32>().is_ok() && y.write::<f32>().is_ok());
+
+        let guard = y.read::<f32>().unwrap();
+        assert!(take(&[&x, &y], &[&y]).is_err(), "what is read elsewhere cannot be written");
+        drop(guard);
+        assert!(x.write::<f32>().is_ok() && y.write::<f32>().is_ok(), "nothing is left of what was refused");
     }
 
     #[test]
@@ -142,10 +211,10 @@ mod tests {
             let buffer = unsafe { Buffer::foreign(pointer, 32, true, memory.clone()) };
             Tensor::from_buffer(ElementType::F32, &[8], Arc::new(buffer), 0).unwrap()
         };
-        let held = Lease::take(&[], &[view(0)]).unwrap();
-        assert!(Lease::take(&[view(16)], &[]).is_err());
-        drop(Lease::take(&[view(32)], &[]).unwrap());
+        let held = take(&[], &[&view(0)]).unwrap();
+        assert!(take(&[&view(16)], &[]).is_err());
+        drop(take(&[&view(32)], &[]).unwrap());
         drop(held);
-        drop(Lease::take(&[view(16)], &[]).unwrap());
+        drop(take(&[&view(16)], &[]).unwrap());
     }
 }

@@ -7,6 +7,8 @@
 //! [`InferRequest::wait`] collects its end. Requests of one model run independently of each other.
 
 pub mod environment;
+#[cfg(test)]
+mod fake;
 pub mod fork;
 mod info;
 mod intermediates;

@@ -74,8 +74,8 @@ pub fn initialize() -> Result<()> {
     Ok(())
 }
 
-/// Shuts the runtime down: running inferences are cancelled and awaited, queued ones fail, and models loaded
-/// before can no longer be run. Does nothing where the runtime does not run.
+/// Shuts the runtime down: inferences that run on its threads are cancelled and awaited, queued ones fail, the callbacks of all of
+/// them are called, and models loaded before can no longer be run. Does nothing where the runtime does not run.
 pub fn finalize() {
     let ended = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(runtime) = ended {

@@ -170,6 +170,9 @@ fn import(path: &Path, options: &LoadOptions) -> Result<Graph> {
 
 /// The graph in a model file, as it stands there.
 fn read(path: &Path) -> Result<Graph> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::container("the path of the model is empty"));
+    }
     if !path.is_file() {
         return Err(Error::container(format!("there is no model at {}", path.display())));
     }
@@ -186,4 +189,41 @@ fn read(path: &Path) -> Result<Graph> {
 fn prepare(graph: &mut Graph, kept: &[String]) -> Result<()> {
     shapes::infer(graph)?;
     passes::simplify_keeping(graph, kept, &Native::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::SchedulerType;
+
+    /// Whether each block of packed weights that a model has was found in its folder.
+    fn kept(model: &Model) -> Vec<bool> {
+        let executables = model.0.scheduler.executables();
+        executables.iter().flat_map(|executable| executable.packed()).map(|block| block.kept).collect()
+    }
+
+    #[test]
+    fn stages_find_what_was_packed_for_the_whole() {
+        lifecycle::initialize().expect("the runtime starts");
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/python/models");
+        for name in ["classifier", "image", "embedder"] {
+            let folder = std::env::temp_dir().join(format!("optimium-stages-{name}-{}", std::process::id()));
+            let source = models.join(name).with_extension("onnx");
+            convert(&source, &folder, &ConvertOptions::default(), &mut |_, _| Ok(()))
+                .expect("it is converted");
+            let load = |scheduler_type, threads| {
+                let options =
+                    LoadOptions { scheduler_type, threads: Some(threads), ..LoadOptions::default() };
+                load_model(&folder, &options).expect("it loads")
+            };
+            let whole = kept(&load(SchedulerType::Simple, 1));
+            for stages in [2, 3] {
+                let model = load(SchedulerType::Pipeline, stages);
+                assert!(model.0.scheduler.executables().len() > 1, "{name}");
+                assert_eq!(kept(&model), whole, "{name} in {stages} stages");
+            }
+            assert!(!whole.is_empty() && whole.iter().all(|&kept| kept), "{name}: {whole:?}");
+            std::fs::remove_dir_all(&folder).expect("the folder is removed");
+        }
+    }
 }

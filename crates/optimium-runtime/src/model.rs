@@ -1,10 +1,10 @@
 //! A loaded model: immutable, shared by its requests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use optimium_device::{Backend, Choices, CompileOptions, DeviceId, PackedWeights};
+use optimium_device::{Append, Backend, Choices, CompileOptions, DeviceId, PackedWeights};
 use optimium_graph::{Graph, shapes};
 use optimium_tensor::{Error, Expr, Result, SymbolValues, Tensor, TensorShape};
 
@@ -30,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) keeps_intermediates: bool,
     /// Whether its threads are bound to cores.
     pub(crate) is_pinned: bool,
+    /// For each output whether its size depends on more than the sizes of the inputs; none where no output's does.
+    pub(crate) open_outputs: Option<Vec<bool>>,
+    /// The inputs and outputs that can share memory.
+    pub(crate) appends: Vec<Append>,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
     /// Tensors of the model that are not in the list, because another one holds the same.
@@ -100,17 +104,19 @@ impl Model {
         let (inputs, outputs) = (of(&graph.inputs)?, of(&graph.outputs)?);
         tracing::info!("loaded {:?}: {} operations on {device}", graph.name, operations.len());
         Ok(Model(Arc::new(Inner {
-            scheduler,
             inputs,
             outputs,
             save_path: options.intermediate_save_path.clone(),
             keeps_intermediates: options.keeps_intermediates(),
             is_pinned: options.cores.is_some(),
+            open_outputs: open_outputs(&graph),
+            appends: scheduler.appends().to_vec(),
             tensors,
             by_name,
             aliases: info::aliases(&graph),
             operations,
             graph,
+            scheduler,
         })))
     }
 
@@ -175,8 +181,14 @@ impl Model {
     }
 
     /// Room for one inference at a time. Requests of one model run independently of each other.
-    pub fn create_request(&self) -> InferRequest {
-        InferRequest::new(self.clone())
+    ///
+    /// # Errors
+    /// [`InvalidState`](optimium_tensor::ErrorKind::InvalidState) where the runtime that the model was loaded in was finalized, or
+    /// lived before a fork.
+    pub fn create_request(&self) -> Result<InferRequest> {
+        let workers = lifecycle::current().map(|runtime| runtime.workers.clone()).ok();
+        self.0.scheduler.check_runs_on(workers.as_ref())?;
+        Ok(InferRequest::new(self.clone()))
     }
 }
 
@@ -213,6 +225,24 @@ impl Inner {
             }
         }
     }
+}
+
+/// Which outputs have sizes that only data show.
+fn open_outputs(graph: &Graph) -> Option<Vec<bool>> {
+    let mut given = HashSet::new();
+    let dims = |id: &optimium_graph::ValueId| graph.value(*id).shape().map_or(&[][..], TensorShape::dims);
+    graph
+        .inputs
+        .iter()
+        .flat_map(dims)
+        .for_each(|dim| dim.visit_symbols(&mut |symbol| _ = given.insert(symbol.clone())));
+    let is_open = |id: &optimium_graph::ValueId| {
+        let mut open = false;
+        dims(id).iter().for_each(|dim| dim.visit_symbols(&mut |symbol| open |= !given.contains(symbol)));
+        open
+    };
+    let open: Vec<bool> = graph.outputs.iter().map(is_open).collect();
+    open.contains(&true).then_some(open)
 }
 
 /// Compiles `graph`, and makes what runs it.

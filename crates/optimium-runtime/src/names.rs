@@ -15,7 +15,7 @@ pub(crate) struct Held<'a> {
 /// The value that holds the tensor `name`.
 ///
 /// # Errors
-/// [`InvalidOperation`](ErrorKind::InvalidOperation) where the tensor was fused away;
+/// [`InvalidOperation`](ErrorKind::InvalidOperation) where the tensor was fused or folded away;
 /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that the model does not have.
 pub(crate) fn find<'a>(graph: &'a Graph, name: &'a str) -> Result<Held<'a>> {
     match graph.origins.get(name) {
@@ -23,7 +23,7 @@ pub(crate) fn find<'a>(graph: &'a Graph, name: &'a str) -> Result<Held<'a>> {
         Some(Origin::Fused { into }) => Err(Error::new(
             ErrorKind::InvalidOperation,
             format!(
-                "the model {:?} does not keep the tensor {name:?}: it is computed on the way to {into:?}, in one layer with it; to \
+                "the model {:?} does not keep the tensor {name:?}: it was fused or folded into the layer that computes {into:?}; to \
                  keep it, load (or convert) the model from its file with keep_tensors=[{name:?}]",
                 graph.name
             ),

@@ -25,6 +25,21 @@ pub enum SchedulerType {
     Pipeline,
 }
 
+impl SchedulerType {
+    /// All of them.
+    pub const ALL: [SchedulerType; 3] =
+        [SchedulerType::Simple, SchedulerType::Exclusive, SchedulerType::Pipeline];
+
+    /// The name that users know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            SchedulerType::Simple => "SIMPLE",
+            SchedulerType::Exclusive => "EXCLUSIVE",
+            SchedulerType::Pipeline => "PIPELINE",
+        }
+    }
+}
+
 /// How a model is to be loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
@@ -136,12 +151,12 @@ impl LoadOptions {
             }
             (SchedulerType::Pipeline, _) | (_, None) => {}
             (other, Some(_)) => {
-                return refuse(format!("only the scheduler Pipeline has stages, not {other:?}"));
+                return refuse(format!("only the scheduler PIPELINE has stages, not {}", other.name()));
             }
         }
         match (self.scheduler_type, self.queue_capacity) {
             (SchedulerType::Simple, Some(_)) => refuse(
-                "the scheduler Simple has no queue_capacity: each of its requests has resources of its own"
+                "the scheduler SIMPLE has no queue_capacity: each of its requests has resources of its own"
                     .into(),
             ),
             (_, Some(0)) => refuse("a queue_capacity of 0 would refuse every inference".into()),
@@ -151,6 +166,11 @@ impl LoadOptions {
 
     fn thread_count(&self) -> Result<usize> {
         let available = || std::thread::available_parallelism().map_or(1, usize::from).min(DEFAULT_THREADS);
+        if self.cores.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::invalid_argument(
+                "cores is an empty list; name at least one core, or leave it out for threads that run on any",
+            ));
+        }
         let threads = self.threads.unwrap_or_else(|| self.cores.as_ref().map_or_else(available, Vec::len));
         if !(1..=MAX_THREADS).contains(&threads) {
             return Err(Error::invalid_argument(format!(

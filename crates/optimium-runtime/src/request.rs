@@ -8,26 +8,31 @@
 
 mod checks;
 mod details;
+mod last;
+mod made;
 mod phase;
+mod run;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use optimium_device::{Cancellation, ExecutionState};
+use optimium_device::ExecutionState;
 use optimium_tensor::{Error, ErrorKind, Result, Tensor};
 
 use crate::intermediates;
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::model::{self, Model};
 use crate::names;
 use crate::profile::{Durations, Event, Measurement, ProfileOptions};
 use crate::scheduler::{self, Scheduler};
 
 use checks::BoundShapes;
+use last::Last;
+use made::{Made, MadeTensors, Making};
 use phase::Phase;
 pub use phase::{Callback, InferStatus};
+pub(crate) use run::{Run, internal_error};
 
 /// How often a wait looks for an interruption.
 const INTERRUPTION_PERIOD: Duration = Duration::from_millis(50);
@@ -59,9 +64,10 @@ struct Inner {
     /// What the backend keeps between inferences; made by the first.
     state: Mutex<Option<Box<dyn ExecutionState>>>,
     bound: Mutex<Option<BoundShapes>>,
-    /// The tensors of the last inference, until the caller is there to release them: releasing foreign memory
-    /// on a worker could wait for its owner.
-    last: Mutex<Option<(Vec<Tensor>, Vec<Tensor>)>>,
+    /// The tensors of the last inference.
+    last: Last,
+    /// Outputs that the last inference made itself.
+    made: MadeTensors,
     /// How long the last inference took, in microseconds.
     last_duration: AtomicU64,
     /// Whether the caller waited for the last inference before it had ended, and will probably do so again.
@@ -79,7 +85,8 @@ impl InferRequest {
             phase: Phase::default(),
             state: Mutex::new(None),
             bound: Mutex::new(None),
-            last: Mutex::new(None),
+            last: Last::default(),
+            made: MadeTensors::default(),
             last_duration: AtomicU64::new(u64::MAX),
             is_awaited: AtomicBool::new(false),
             profile: Mutex::new(None),
@@ -142,9 +149,7 @@ impl InferRequest {
             }
         }
         self.warn_of_lost_events();
-        if !inner.model.0.keeps_intermediates {
-            inner.release_last();
-        }
+        inner.release_last_unless_kept();
         Ok(())
     }
 
@@ -181,31 +186,33 @@ impl InferRequest {
         let model = &inner.model.0;
         model.scheduler.check_process()?;
         let mut inputs = checks::in_order("input", &model.inputs, inputs)?;
-        let mut outputs = checks::in_order("output", &model.outputs, outputs)?;
+        let (mut outputs, made) = match model.open_outputs.as_deref() {
+            None => (checks::in_order("output", &model.outputs, outputs)?, None),
+            Some(is_open) => made::in_order(&model.outputs, is_open, outputs)?,
+        };
+        if let (Some(made), Scheduler::Staged(_)) = (&made, &model.scheduler) {
+            return Err(made::refusal(&model.outputs, made));
+        }
         checks::types("input", &model.inputs, &mut inputs)?;
         checks::types("output", &model.outputs, &mut outputs)?;
-        inner.check_shapes(&inputs, &outputs)?;
+        inner.check_shapes(&inputs, &outputs, made.as_ref())?;
         checks::layouts(model, &mut inputs, &outputs)?;
-        checks::memory(model, &inputs, &outputs)?;
+        let spans = lease::spans(&inputs, &outputs);
+        checks::memory(model, &inputs, &outputs, &spans)?;
         inner.phase.begin()?;
-        let lease = match Lease::take(&inputs, &outputs) {
+        let lease = match Lease::take(inputs, outputs, &spans) {
             Ok(lease) => lease,
             Err(error) => {
                 inner.phase.abandon();
                 return Err(error);
             }
         };
-        inner.release_last();
+        inner.last.release();
+        if model.open_outputs.is_some() {
+            inner.made.clear();
+        }
         let is_awaited = measurement.is_none() && inner.is_awaited.load(Ordering::Relaxed);
-        let run = Run {
-            request: inner.clone(),
-            inputs,
-            outputs,
-            lease: Some(lease),
-            measurement,
-            then,
-            ended: None,
-        };
+        let run = Run::new(inner.clone(), lease, measurement, then).making(made);
         model.scheduler.submit(run, is_awaited).map_err(|refusal| {
             let (run, error) = *refusal;
             drop(run);
@@ -246,9 +253,7 @@ impl InferRequest {
             }
             left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         };
-        if !inner.model.0.keeps_intermediates {
-            inner.release_last();
-        }
+        inner.release_last_unless_kept();
         result
     }
 
@@ -262,13 +267,13 @@ impl InferRequest {
         if inner.last_duration.load(Ordering::Relaxed) > QUICK || inner.model.0.is_pinned {
             return None;
         }
-        let run = inner.model.0.scheduler.take_back(|run| Arc::ptr_eq(&run.request, inner))?;
+        let run = inner.model.0.scheduler.take_back(|run| run.is_of(inner))?;
         inner.is_awaited.store(true, Ordering::Relaxed);
-        run.execute();
-        let result = inner.phase.wait(Duration::ZERO);
-        if !inner.model.0.keeps_intermediates {
-            inner.release_last();
+        if let Some(result) = run.execute_for_caller() {
+            return Some(result);
         }
+        let result = inner.phase.wait(Duration::ZERO);
+        inner.release_last_unless_kept();
         match result {
             // A callback has begun the next inference already, which is to be waited for.
             Ok(false) => None,
@@ -302,7 +307,7 @@ impl InferRequest {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that the model does not have;
     /// [`InvalidOperation`](ErrorKind::InvalidOperation) where the model does not keep intermediate tensors,
     /// while the request runs, before it has run, and where other requests have used the memory since, which the schedulers other
-    /// than `Simple` share.
+    /// than SIMPLE share.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let inner = &self.0;
         let model = &inner.model.0;
@@ -313,19 +318,20 @@ impl InferRequest {
         if let Some(constant) = model.constant(held.value) {
             return held.tensor(constant.clone());
         }
+        let output = model.outputs.iter().position(|info| info.name == held.value);
+        if let Some(tensor) = output.and_then(|place| inner.made.tensor(place)) {
+            return held.tensor(tensor);
+        }
         if !model.keeps_intermediates {
             return refuse("load the model with memory_optimization=False or an intermediate_save_path");
         }
         if inner.phase.status() == InferStatus::Running {
             return refuse("the request is running; wait for it first");
         }
-        if let Some((inputs, outputs)) = &*inner.last.lock().unwrap_or_else(PoisonError::into_inner) {
-            let infos = model.inputs.iter().chain(&model.outputs);
-            let position = infos.zip(inputs.iter().chain(outputs)).find(|(info, _)| info.name == held.value);
-            if let Some((_, tensor)) = position {
-                let is_view = tensor.blocks().is_some();
-                return held.tensor(if is_view { tensor.to_owned_copy()? } else { tensor.clone() });
-            }
+        let place = model.inputs.iter().chain(&model.outputs).position(|info| info.name == held.value);
+        if let Some(tensor) = place.and_then(|place| inner.last.tensor(place)) {
+            let is_view = tensor.blocks().is_some();
+            return held.tensor(if is_view { tensor.to_owned_copy()? } else { tensor });
         }
         let tensor = match (&model.scheduler, &*inner.state.lock().unwrap_or_else(PoisonError::into_inner)) {
             (Scheduler::Simple(_), Some(state)) => state.intermediate(held.value)?,
@@ -341,18 +347,19 @@ impl InferRequest {
 
 impl Inner {
     /// Shapes that were checked by the last inference need no second look.
-    fn check_shapes(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
+    fn check_shapes(&self, inputs: &[Tensor], outputs: &[Tensor], made: Option<&Made>) -> Result<()> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if !bound.as_ref().is_some_and(|bound| bound.is_for(inputs)) {
             *bound = Some(BoundShapes::new(&self.model.0, inputs)?);
         }
-        bound.as_ref().map_or(Ok(()), |bound| bound.check_outputs(&self.model.0.outputs, outputs))
+        bound.as_ref().map_or(Ok(()), |bound| bound.check_outputs(&self.model.0.outputs, outputs, made))
     }
 
-    /// Drops the tensors of the last inference, without the lock: foreign memory may wait for its owner.
-    fn release_last(&self) {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(last);
+    /// Drops the tensors of the last inference, unless they are to be read.
+    fn release_last_unless_kept(&self) {
+        if !self.model.0.keeps_intermediates {
+            self.last.release();
+        }
     }
 
     /// Runs the inference here where it is still queued, or sees to it that a worker does.
@@ -360,7 +367,7 @@ impl Inner {
         if self.phase.status() != InferStatus::Running {
             return;
         }
-        let (scheduler, is_mine) = (&self.model.0.scheduler, |run: &Run| Arc::ptr_eq(&run.request, self));
+        let (scheduler, is_mine) = (&self.model.0.scheduler, |run: &Run| run.is_of(self));
         if !self.may_run_here(timeout) {
             return scheduler.hand_over(is_mine);
         }
@@ -374,7 +381,7 @@ impl Inner {
     /// itself.
     fn help_as_worker(self: &Arc<Self>) {
         if scheduler::is_worker()
-            && let Some(run) = self.model.0.scheduler.take_back(|run: &Run| Arc::ptr_eq(&run.request, self))
+            && let Some(run) = self.model.0.scheduler.take_back(|run: &Run| run.is_of(self))
         {
             run.execute();
         }
@@ -382,8 +389,7 @@ impl Inner {
 
     /// Whether the last inference has ended well, and its tensors can still be read.
     fn has_succeeded(&self) -> bool {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some() && self.phase.status() == InferStatus::Ready
+        self.last.is_held() && self.phase.status() == InferStatus::Ready
     }
 
     /// Whether an inference that is still queued may run on the thread that waits for it. Long ones may not,
@@ -394,7 +400,12 @@ impl Inner {
         scheduler::is_worker() || (timeout.is_none() && is_short && !self.model.0.is_pinned)
     }
 
-    fn run(&self, inputs: &[Tensor], outputs: &[Tensor], measurement: Option<&Measurement>) -> Result<()> {
+    fn run(
+        &self,
+        (inputs, outputs): (&[Tensor], &[Tensor]),
+        made: Option<&Made>,
+        measurement: Option<&Measurement>,
+    ) -> Result<()> {
         let cancellation = self.phase.cancellation();
         if cancellation.is_cancelled() {
             return Err(Error::new(ErrorKind::InferCanceled, "the inference was cancelled before it began"));
@@ -405,9 +416,16 @@ impl Inner {
             Some(state) => state,
             None => self.create_state()?,
         };
-        let result = match measurement {
+        let run = |state: &mut dyn ExecutionState| match measurement {
             None => state.run(inputs, outputs, cancellation),
-            Some(measurement) => measurement.run(&mut *state, inputs, outputs, cancellation),
+            Some(measurement) => measurement.run(state, inputs, outputs, cancellation),
+        };
+        let result = match made {
+            None => run(&mut *state),
+            Some(made) => {
+                let mut making = Making { state: &mut *state, made, results: Vec::new() };
+                run(&mut making).map(|()| self.made.hold(making.results, made))
+            }
         };
         if result.is_ok()
             && let Some(folder) = &self.model.0.save_path
@@ -430,111 +448,6 @@ impl Inner {
             Scheduler::Staged(_) => Err(Error::infer("inferences of a model in stages run on its stages")),
         }
     }
-}
-
-/// An inference on its way through the scheduler.
-pub(crate) struct Run {
-    request: Arc<Inner>,
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
-    /// None once the inference has ended.
-    lease: Option<Lease>,
-    /// What is to be measured, where the inference is profiled.
-    measurement: Option<Arc<Measurement>>,
-    then: Option<Completion>,
-    /// How it ended, where all that is left to do is to tell.
-    ended: Option<Result<()>>,
-}
-
-impl Run {
-    /// Notes that a worker has it, because its caller did something else than waiting.
-    pub(crate) fn note_not_awaited(&self) {
-        self.request.is_awaited.store(false, Ordering::Relaxed);
-    }
-
-    /// The wish to end it early.
-    pub(crate) fn cancellation(&self) -> Arc<Cancellation> {
-        self.request.phase.cancellation().clone()
-    }
-
-    /// The number of its request.
-    pub(crate) fn request_number(&self) -> u64 {
-        self.request.number
-    }
-
-    /// Inputs and outputs.
-    pub(crate) fn tensors(&self) -> (&[Tensor], &[Tensor]) {
-        (&self.inputs, &self.outputs)
-    }
-
-    /// What is to be measured, where the inference is profiled.
-    pub(crate) fn measurement(&self) -> Option<&Arc<Measurement>> {
-        self.measurement.as_ref()
-    }
-
-    /// Does what is left of it on this thread, the callback included.
-    pub(crate) fn execute(mut self) {
-        if let Some(result) = self.ended.take() {
-            return self.finish(result);
-        }
-        let start = Instant::now();
-        let run = || self.request.run(&self.inputs, &self.outputs, self.measurement.as_deref());
-        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(internal_error(&*panic)));
-        if self.measurement.is_none() {
-            let duration = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.request.last_duration.store(duration, Ordering::Relaxed);
-        }
-        self.finish(result);
-    }
-
-    /// Ends it without having run.
-    pub(crate) fn fail(mut self, error: Error) {
-        let result = self.ended.take().unwrap_or(Err(error));
-        self.finish(result);
-    }
-
-    /// Ends it here where nobody is to be called. Otherwise it comes back, and [`execute`](Run::execute) calls them.
-    pub(crate) fn end(mut self, result: Result<()>) -> Option<Run> {
-        self.release();
-        let result = match self.then {
-            None => self.request.phase.end_quietly(result).err()?,
-            Some(_) => result,
-        };
-        self.ended = Some(result);
-        Some(self)
-    }
-
-    /// Gives its tensors back.
-    fn release(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        drop(lease);
-        let tensors = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.outputs));
-        *self.request.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(tensors);
-    }
-
-    fn finish(mut self, result: Result<()>) {
-        self.release();
-        let Run { request, then, .. } = self;
-        if let Err(error) = &result {
-            tracing::info!("an inference of {:?} failed: {error}", request.model.name());
-        }
-        request.phase.end(result.err());
-        if let Some(then) = then
-            && catch_unwind(AssertUnwindSafe(then)).is_err()
-        {
-            tracing::error!("what was to follow an inference panicked");
-        }
-    }
-}
-
-/// The error of a panic, which is a defect of the runtime.
-pub(crate) fn internal_error(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    Error::infer(format!("internal error, please report it: {text}"))
 }
 
 #[cfg(test)]

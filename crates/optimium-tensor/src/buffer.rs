@@ -4,9 +4,9 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicIsize, Ordering};
 
 use memmap2::MmapOptions;
+use optimium_sync::{InUse, Users};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -26,8 +26,7 @@ pub struct Buffer {
     length: usize,
     writable: bool,
     owner: Owner,
-    /// Number of readers, or -1 while somebody writes.
-    users: AtomicIsize,
+    users: Users,
 }
 
 enum Owner {
@@ -73,7 +72,7 @@ impl Buffer {
         // SAFETY: the layout's size is not zero.
         let pointer = unsafe { alloc_zeroed(layout) };
         let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        Ok(Buffer { pointer, length, writable: true, owner: Owner::Heap(layout), users: AtomicIsize::new(0) })
+        Ok(Buffer { pointer, length, writable: true, owner: Owner::Heap(layout), users: Users::new() })
     }
 
     /// A copy of `bytes` that cannot be written.
@@ -98,7 +97,7 @@ impl Buffer {
         }
         let pointer = NonNull::from(&mut map[..]).cast();
         let owner = Owner::Foreign(Box::new(map));
-        Ok(Buffer { pointer, length, writable: true, owner, users: AtomicIsize::new(0) })
+        Ok(Buffer { pointer, length, writable: true, owner, users: Users::new() })
     }
 
     /// Memory that `owner` keeps alive.
@@ -112,13 +111,7 @@ impl Buffer {
         writable: bool,
         owner: impl Any + Send + Sync,
     ) -> Buffer {
-        Buffer {
-            pointer,
-            length,
-            writable,
-            owner: Owner::Foreign(Box::new(owner)),
-            users: AtomicIsize::new(0),
-        }
+        Buffer { pointer, length, writable, owner: Owner::Foreign(Box::new(owner)), users: Users::new() }
     }
 
     /// Number of bytes.
@@ -146,38 +139,36 @@ impl Buffer {
     /// # Errors
     /// [`ErrorKind::InvalidOperation`] where it is in use in a way that excludes `access`, or not writable.
     pub fn acquire(&self, access: Access) -> Result<()> {
-        let in_use = |what: &str| {
-            Error::new(
-                ErrorKind::InvalidOperation,
-                format!(
-                    "the tensor's memory is {what} by a running inference or another view; wait for it first"
-                ),
-            )
-        };
-        match access {
-            Access::Read => self
-                .users
-                .fetch_update(Ordering::Acquire, Ordering::Relaxed, |n| (n >= 0).then_some(n + 1))
-                .map(|_| ())
-                .map_err(|_| in_use("being written")),
+        let outcome = match access {
+            Access::Read => self.users.begin_read(),
             Access::Write if !self.writable => {
-                Err(Error::new(ErrorKind::InvalidOperation, "the tensor's memory is read-only"))
+                return Err(Error::new(ErrorKind::InvalidOperation, "the tensor's memory is read-only"));
             }
-            Access::Write => self
-                .users
-                .compare_exchange(0, -1, Ordering::Acquire, Ordering::Relaxed)
-                .map(|_| ())
-                .map_err(|n| in_use(if n < 0 { "being written" } else { "being read" })),
-        }
+            Access::Write => self.users.begin_write(),
+        };
+        outcome.map_err(in_use)
     }
 
     /// Ends one use that [`acquire`](Buffer::acquire) granted.
     pub fn release(&self, access: Access) {
         match access {
-            Access::Read => self.users.fetch_sub(1, Ordering::Release),
-            Access::Write => self.users.swap(0, Ordering::Release),
-        };
+            Access::Read => self.users.end_read(),
+            Access::Write => self.users.end_write(),
+        }
     }
+}
+
+/// The error of a use that another one excludes.
+#[cold]
+fn in_use(how: InUse) -> Error {
+    let what = match how {
+        InUse::Read => "being read",
+        InUse::Written => "being written",
+    };
+    Error::new(
+        ErrorKind::InvalidOperation,
+        format!("the tensor's memory is {what} by a running inference or another view; wait for it first"),
+    )
 }
 
 impl Drop for Buffer {

@@ -49,15 +49,35 @@ pub enum ElementType {
     QU16,
     /// Quantized, stored as `i32`.
     QS32,
+    /// 8-bit floating point, 4 bits of exponent and 3 of mantissa: without infinities, the largest is 448.
+    F8E4M3FN,
+    /// As `F8E4M3FN` with another bias and without negative zero: the largest is 240.
+    F8E4M3FNUZ,
+    /// 8-bit floating point, 5 bits of exponent and 2 of mantissa: the upper half of IEEE half precision.
+    F8E5M2,
+    /// As `F8E5M2` with another bias, without infinities and negative zero.
+    F8E5M2FNUZ,
+    /// A power of two in 8 bits: a scale.
+    F8E8M0,
+    /// 4-bit floating point, 2 bits of exponent and 1 of mantissa; one in the low half of a byte.
+    F4E2M1,
+    /// Signed 4-bit integer; one in the low half of a byte.
+    I4,
+    /// Unsigned 4-bit integer; one in the low half of a byte.
+    U4,
+    /// Signed 2-bit integer; one in the lowest bits of a byte.
+    I2,
+    /// Unsigned 2-bit integer; one in the lowest bits of a byte.
+    U2,
 }
 
 impl ElementType {
     /// Every element type.
-    pub const ALL: [ElementType; 20] = {
+    pub const ALL: [ElementType; 30] = {
         use ElementType::*;
         [
             I8, U8, I16, U16, I32, U32, I64, U64, F16, BF16, TF32, F32, F64, Bool, String, QS8, QU8, QS16,
-            QU16, QS32,
+            QU16, QS32, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I4, U4, I2, U2,
         ]
     };
 
@@ -69,6 +89,7 @@ impl ElementType {
             I16 | U16 | F16 | BF16 | QS16 | QU16 => 2,
             I32 | U32 | F32 | TF32 | QS32 => 4,
             I64 | U64 | F64 => 8,
+            F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | I4 | U4 | I2 | U2 => 1,
             String => 0,
         }
     }
@@ -97,19 +118,55 @@ impl ElementType {
             QS16 => "QS16",
             QU16 => "QU16",
             QS32 => "QS32",
+            F8E4M3FN => "F8E4M3FN",
+            F8E4M3FNUZ => "F8E4M3FNUZ",
+            F8E5M2 => "F8E5M2",
+            F8E5M2FNUZ => "F8E5M2FNUZ",
+            F8E8M0 => "F8E8M0",
+            F4E2M1 => "F4E2M1",
+            I4 => "I4",
+            U4 => "U4",
+            I2 => "I2",
+            U2 => "U2",
         }
     }
 
-    /// Whether it is a floating-point type.
+    /// Whether it is a floating-point type that is computed in.
     pub const fn is_float(self) -> bool {
         use ElementType::*;
         matches!(self, F16 | BF16 | TF32 | F32 | F64)
     }
 
-    /// Whether it is a plain integer type.
+    /// Whether it is a plain integer type that is computed in.
     pub const fn is_integer(self) -> bool {
         use ElementType::*;
         matches!(self, I8 | U8 | I16 | U16 | I32 | U32 | I64 | U64)
+    }
+
+    /// Whether it is a type that values are stored in, but not computed in: of 8 or fewer bits, one element a byte, of which bits
+    /// above those of the type mean nothing.
+    pub const fn is_narrow(self) -> bool {
+        use ElementType::*;
+        matches!(self, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | I4 | U4 | I2 | U2)
+    }
+
+    /// Bits that an element needs; 0 for strings.
+    pub const fn bits(self) -> usize {
+        use ElementType::*;
+        match self {
+            F4E2M1 | I4 | U4 => 4,
+            I2 | U2 => 2,
+            other => other.size() * 8,
+        }
+    }
+
+    /// The unsigned integers that the elements are for who has no such type: the bits of BF16 and of narrow types.
+    pub const fn as_bits(self) -> Option<ElementType> {
+        match self {
+            ElementType::BF16 => Some(ElementType::U16),
+            narrow if narrow.is_narrow() => Some(ElementType::U8),
+            _ => None,
+        }
     }
 
     /// Whether its values mean something only together with a [`QuantScheme`](crate::QuantScheme).

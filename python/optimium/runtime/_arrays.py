@@ -22,7 +22,28 @@ try:
 
     _BFLOAT16: np.dtype[Any] | None = np.dtype(ml_dtypes.bfloat16)
 except ImportError:
+    ml_dtypes = None  # type: ignore[assignment]
     _BFLOAT16 = None
+
+#: Types of 8 or fewer bits, and what ml_dtypes calls them.
+_NARROW_NAMES = {
+    ElementType.F8E4M3FN: "float8_e4m3fn",
+    ElementType.F8E4M3FNUZ: "float8_e4m3fnuz",
+    ElementType.F8E5M2: "float8_e5m2",
+    ElementType.F8E5M2FNUZ: "float8_e5m2fnuz",
+    ElementType.F8E8M0: "float8_e8m0fnu",
+    ElementType.F4E2M1: "float4_e2m1fn",
+    ElementType.I4: "int4",
+    ElementType.U4: "uint4",
+    ElementType.I2: "int2",
+    ElementType.U2: "uint2",
+}
+#: Those of them that NumPy knows here: old versions of ml_dtypes lack some.
+_NARROW: dict[ElementType, np.dtype[Any]] = {
+    element_type: np.dtype(getattr(ml_dtypes, name))
+    for element_type, name in _NARROW_NAMES.items()
+    if hasattr(ml_dtypes, name)
+}
 
 _DTYPES: dict[ElementType, np.dtype[Any]] = {
     ElementType.I8: np.dtype(np.int8),
@@ -51,6 +72,8 @@ _DTYPES |= {
 }
 if _BFLOAT16 is not None:
     _FROM_DTYPE[_BFLOAT16] = ElementType.BF16
+_DTYPES |= {element_type: _NARROW.get(element_type, np.dtype(np.uint8)) for element_type in _NARROW_NAMES}
+_FROM_DTYPE |= {dtype: element_type for element_type, dtype in _NARROW.items()}
 
 #: The kinds of NumPy types that hold text: fixed-width, bytes, and variable-width.
 _TEXT_KINDS = "UST"
@@ -191,7 +214,9 @@ def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same memory as an array that the buffer protocol can describe."""
     if array.ndim == 0:
         array = array.reshape(1)
-    return array.view(np.uint16) if array.dtype == _BFLOAT16 else array
+    if array.dtype == _BFLOAT16:
+        return array.view(np.uint16)
+    return array.view(np.uint8) if array.dtype in _NARROW.values() else array
 
 
 def _bfloat16_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -245,7 +270,7 @@ def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
     array = np.asarray(memoryview(tensor))
     if tensor.type is ElementType.BF16 and _BFLOAT16 is not None:
         return array.view(_BFLOAT16)
-    return array
+    return array.view(_NARROW[tensor.type]) if tensor.type in _NARROW else array
 
 
 def as_array(tensor: Tensor, dtype: DTypeLike | None, copy: bool | None) -> np.ndarray[Any, Any]:
@@ -263,6 +288,8 @@ def represent(tensor: Tensor) -> str:
     array = to_numpy(tensor)
     if tensor.type is ElementType.BF16:
         array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    elif tensor.type in _NARROW:
+        array = array.astype(np.float32)
     threshold = config.get_print_threshold()
     precision = config.get_print_precision()
     all_elements = threshold < 0 or max(array.shape, default=0) <= threshold

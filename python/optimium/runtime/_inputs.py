@@ -38,11 +38,13 @@ def random_inputs(
 
 
 def empty_outputs(model: Model, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors for the outputs that those inputs give."""
-    shapes = {name: given.shape for name, given in inputs.items()}
+    """Tensors for the outputs that those inputs give, but for those whose sizes data decide."""
+    given = {name: array.shape for name, array in inputs.items()}
+    shapes = {name: model.infer_shape(name, given) for name in model.output_names}
     return {
-        name: tensor(shape=model.infer_shape(name, shapes), dtype=model.get_tensor(name).type)
-        for name in model.output_names
+        name: tensor(shape=shape, dtype=model.get_tensor(name).type)
+        for name, shape in shapes.items()
+        if not shape.dynamic
     }
 
 

@@ -175,7 +175,10 @@ class Model:
     ) -> TensorShape:
         """The shape that a tensor gets from inputs of the given shapes: by name, or in the model's order."""
     def create_request(self) -> InferRequest:
-        """Room for one inference at a time. Requests of one model run independently of each other."""
+        """Room for one inference at a time. Requests of one model run independently of each other.
+
+        Raises InvalidStateError where the runtime that the model was loaded in was finalized.
+        """
 
 @final
 class InferRequest:
@@ -186,6 +189,8 @@ class InferRequest:
 
         An output shares no memory with other tensors of the call, except that the present keys and values of a decoder may be
         a view of the array that begins with the past ones: `array[:, :, :n + 1]` and `array[:, :, :n]`.
+
+        Outputs whose sizes data decide may be left out, with the scheduler SIMPLE; get_tensor() gives them.
         """
     def wait(self, timeout: int | None = 0) -> bool:
         """Waits for the inference to end, at most `timeout` microseconds; 0 and None wait forever.
@@ -414,7 +419,10 @@ def initialize() -> None:
     """Starts the runtime. Does nothing where it runs already."""
 
 def finalize() -> None:
-    """Shuts the runtime down: what runs is cancelled and awaited, and models loaded before can no longer be run."""
+    """Shuts the runtime down: what runs is cancelled and awaited, what is queued fails, and models loaded before can no longer be run.
+
+    Callbacks of these inferences are called before it returns.
+    """
 
 def is_initialized() -> bool:
     """Whether the runtime is initialized and not finalized."""

@@ -89,6 +89,16 @@ class ElementType(_Names):
     QS16 = "QS16"
     QU16 = "QU16"
     QS32 = "QS32"
+    F8E4M3FN = "F8E4M3FN"
+    F8E4M3FNUZ = "F8E4M3FNUZ"
+    F8E5M2 = "F8E5M2"
+    F8E5M2FNUZ = "F8E5M2FNUZ"
+    F8E8M0 = "F8E8M0"
+    F4E2M1 = "F4E2M1"
+    I4 = "I4"
+    U4 = "U4"
+    I2 = "I2"
+    U2 = "U2"
 
     @property
     def element_size(self) -> int:
@@ -99,7 +109,8 @@ class ElementType(_Names):
         """The NumPy type of the same elements.
 
         Quantized types become their integers, TF32 float32, and STRING object. BF16 becomes `ml_dtypes.bfloat16`
-        where the package ml_dtypes is installed, and otherwise uint16: the bits.
+        where the package ml_dtypes is installed, and otherwise uint16: the bits. So do the types of 8 or fewer bits, with
+        uint8: every element has a byte, also those of 4 or 2 bits.
         """
         from . import _arrays
 

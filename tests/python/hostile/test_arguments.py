@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import path_of
 from hostile.common import assert_clean, in_new_process
@@ -34,6 +35,47 @@ import optimium.runtime as rt
 def test_wrong_options(options: dict, error: type) -> None:
     with pytest.raises(error):
         rt.load_model(path_of("pair"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cores": []}, "empty list; name at least one core"),
+        ({"intermediate_save_path": ""}, "intermediate_save_path is empty"),
+        ({"stages": 2}, "only the scheduler PIPELINE has stages, not SIMPLE"),
+        ({"stages": 2, "scheduler_type": rt.SchedulerType.EXCLUSIVE}, "not EXCLUSIVE"),
+        ({"queue_capacity": 2}, "the scheduler SIMPLE has no queue_capacity"),
+        ({"threads": 2**70}, f"threads cannot be {2**70}: a number is negative or too large"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_explained(options: dict, message: str) -> None:
+    with pytest.raises(rt.InvalidArgumentError, match=message):
+        rt.load_model(path_of("pair"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repeat": -1}, "repeat cannot be -1"),
+        ({"warmup": -(2**70)}, "warmup cannot be -1180591620717411303424"),
+        ({"warmup_time": 10**300}, "warmup_time cannot be 1000.*…: a number is negative or too large"),
+        ({"event_buffer_size": -1}, "event_buffer_size cannot be -1"),
+    ],
+)
+def test_wrong_profiles_are_explained(options: dict, message: str) -> None:
+    x = np.zeros((2, 4), np.float32)
+    with pytest.raises(rt.InvalidArgumentError, match=message):
+        rt.load_model(path_of("pair")).create_request().profile([x, x], [x.copy(), x.copy()], **options)
+
+
+def test_negative_sizes_are_explained(tmp_path: Path) -> None:
+    rt.convert(path_of("pair"), tmp_path / "pair")
+    with pytest.raises(rt.InvalidArgumentError, match="sizes cannot be {'n': -1}"):
+        rt.tune_model(tmp_path / "pair", sizes={"n": -1})
+    for make in (lambda: rt.tensor(shape=(2, -1)), lambda: rt.tensor(1.0, shape=(-3,))):
+        with pytest.raises(rt.RuntimeException, match="-1|-3"):
+            make()
 
 
 @pytest.mark.parametrize(

@@ -98,15 +98,6 @@ WRONG_MODELS = {
     "too few values": (constant_model(tensor_proto([3], raw=None, float_data=[1.0])), rt.ModelError, "3 values"),
     "empty file": (b"", rt.ModelError, "no graph"),
     "deep protobuf": (b"\x0b" * 200_000, rt.ModelError, "not an ONNX model"),
-    "If": (
-        model_of(
-            [node("If", ["c"], ["y"], name="branch", then_branch=subgraph("Relu"), else_branch=subgraph("Neg"))],
-            [value("c", [], BOOL), value("x", [2])],
-            [value("y", [2])],
-        ),
-        rt.NotImplementedError,
-        "If.*branch",
-    ),
 }
 
 
@@ -189,7 +180,26 @@ class TestUnusualGraphs:
         assert all((result == 1).all() for result in results)
 
 
+def test_branches_are_taken(tmp_path: Path) -> None:
+    branch = node("If", ["c"], ["y"], name="branch", then_branch=subgraph("Relu"), else_branch=subgraph("Neg"))
+    model = loaded(tmp_path, model_of([branch], [value("c", [], BOOL), value("x", [2])], [value("y", [2])]))
+    request = model.create_request()
+    for condition, expected in ((True, [0, 3]), (False, [1, -3])):
+        y = np.zeros(2, np.float32)
+        request.infer({"c": np.array(condition), "x": np.array([-1, 3], np.float32)}, [y])
+        request.wait()
+        assert y.tolist() == expected
+
+
 def test_sizes_that_only_data_decide(tmp_path: Path) -> None:
     nodes = [node("ConstantOfShape", ["s"], ["y"], name="made")]
-    with pytest.raises(rt.NotImplementedError, match="made"):
-        loaded(tmp_path, model_of(nodes, [value("s", [1], I64)], [value("y", ["n"])]))
+    model = loaded(tmp_path, model_of(nodes, [value("s", [1], I64)], [value("y", ["n"])]))
+    request = model.create_request()
+    for size in (3, -1, 1 << 60, 0):
+        request.infer([np.array([size])], [])
+        if 0 <= size < 10:
+            request.wait()
+            assert request.get_tensor("y").to_numpy().tolist() == [0.0] * size
+        else:
+            with pytest.raises(rt.RuntimeException, match="made"):
+                request.wait()

@@ -17,6 +17,8 @@ pub(crate) fn operators() -> Graph {
         indexing_and_control(),
         attention(),
         compressed(),
+        narrow_and_sampling(),
+        selections(),
     ]
     .concat();
     let mut graph = Graph::new("operators");
@@ -160,7 +162,7 @@ fn reductions_and_normalizations() -> Vec<Operator> {
             noop_with_empty_axes: true,
         }),
         Operator::ArgReduce(ArgReduce { max: true, axis, keep_dims: false, select_last_index: true }),
-        Operator::CumSum(CumSum { axis: Some(1), exclusive: true, reverse: false }),
+        Operator::CumSum(CumSum { axis: Some(1), exclusive: true, reverse: false, product: false }),
         Operator::TopK(TopK { axis, largest: false, sorted: true, k: Some(Expr::symbol("k")) }),
         Operator::Softmax(Softmax { axis, log: true, flatten: true }),
         Operator::LayerNormalization(LayerNormalization { axis, epsilon }),
@@ -238,6 +240,13 @@ fn indexing_and_control() -> Vec<Operator> {
     ]
 }
 
+fn selections() -> Vec<Operator> {
+    vec![
+        Operator::Unique(Unique { axis: Some(-1), sorted: false }),
+        Operator::NonMaxSuppression(NonMaxSuppression { center_point_box: true }),
+    ]
+}
+
 fn attention() -> Vec<Operator> {
     let attention = Attention {
         query_heads: Some(8),
@@ -265,5 +274,28 @@ fn compressed() -> Vec<Operator> {
             fusion: Fusion::default(),
         }),
         Operator::CompressedGather(CompressedGather { weights: weights(WeightEncoding::Int8, 64) }),
+    ]
+}
+
+fn narrow_and_sampling() -> Vec<Operator> {
+    let narrow =
+        |rounding| Operator::NarrowCast(NarrowCast { to: ElementType::F8E4M3FN, saturate: false, rounding });
+    let roi = RoiAlign { max: true, half_pixel: true, rows: 2, columns: 3, samples: 4, scale: 0.25 };
+    let columns =
+        DeformableColumns { kernel: [3, 2], strides: [2, 1], dilations: [1, 2], padding: [1, 0], groups: 2 };
+    let grid = |mode, padding| Operator::GridSample(GridSample { mode, padding, align_corners: true });
+    vec![
+        Operator::CumSum(CumSum { axis: Some(1), exclusive: true, reverse: false, product: true }),
+        narrow(PowerRounding::Up),
+        narrow(PowerRounding::Down),
+        narrow(PowerRounding::Nearest),
+        Operator::BitCast { to: ElementType::U2 },
+        Operator::CastLike(CastLike { saturate: true, rounding: PowerRounding::Nearest }),
+        grid(SampleMode::Nearest, SamplePadding::Zeros),
+        grid(SampleMode::Linear, SamplePadding::Border),
+        grid(SampleMode::Cubic, SamplePadding::Reflection),
+        Operator::RoiAlign(roi),
+        Operator::DeformableColumns(columns),
+        Operator::LinearAttention(LinearAttention { query_heads: 4, heads: 2, scale: Some(0.5) }),
     ]
 }

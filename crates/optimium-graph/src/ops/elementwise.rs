@@ -233,6 +233,42 @@ pub struct Fusion {
     pub residual_after_activation: bool,
 }
 
+/// How numbers between two powers of two become one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerRounding {
+    /// The larger.
+    #[default]
+    Up,
+    /// The smaller.
+    Down,
+    /// The nearer.
+    Nearest,
+}
+
+/// Input: x (F32, once it is lowered). Output: its elements as a [narrow](ElementType::is_narrow) type, floating point rounded
+/// to nearest even, integers cut off and wrapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NarrowCast {
+    /// The narrow type.
+    pub to: ElementType,
+    /// Whether what is too large for 8-bit floating point becomes the largest number instead of infinity or NaN.
+    pub saturate: bool,
+    /// How numbers become F8E8M0.
+    #[serde(default)]
+    pub rounding: PowerRounding,
+}
+
+/// Inputs: x, like. Output: x as the type of like, by the rules of [`Cast`] and [`NarrowCast`], one of which it becomes when types are
+/// known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CastLike {
+    /// See [`NarrowCast::saturate`].
+    pub saturate: bool,
+    /// See [`NarrowCast::rounding`].
+    pub rounding: PowerRounding,
+}
+
 /// Input: x. Output: its elements as another type, as ONNX converts: floating point to integer cuts off, anything but zero
 /// becomes true.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,24 +15,31 @@ mod compressed;
 mod control;
 mod elementwise;
 mod indexing;
+mod linear_attention;
 mod matrix;
 mod normalization;
 mod quantization;
 mod recurrent;
 mod reduction;
+mod sampling;
+mod selection;
 mod shaping;
 mod spatial;
 
+use optimium_tensor::ElementType;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{Attention, AttentionScores, RotaryEmbedding};
 pub use compressed::{CompressedGather, CompressedMatMul, CompressedWeights, WeightEncoding};
 pub use control::{Body, If, Loop, Scan};
-pub use elementwise::{Activation, Binary, Cast, Comparison, Fusion, Unary};
+pub use elementwise::{
+    Activation, Binary, Cast, CastLike, Comparison, Fusion, NarrowCast, PowerRounding, Unary,
+};
 pub use indexing::{
     Concat, DepthToSpace, Gather, GatherElements, GatherNd, OneHot, ReverseSequence, ScatterElements,
     ScatterNd, ScatterReduction, Slice, SliceRange, SpaceToDepth, Split, TopK, Trilu,
 };
+pub use linear_attention::LinearAttention;
 pub use matrix::{Einsum, Gemm, MatMul, MatMulInteger};
 pub use normalization::{
     BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization,
@@ -41,6 +48,8 @@ pub use normalization::{
 pub use quantization::{DequantizeLinear, DynamicQuantizedMatMul, QuantizeLinear};
 pub use recurrent::{Direction, Recurrent, RecurrentActivation, RecurrentKind};
 pub use reduction::{ArgReduce, CumSum, Reduce, Reduction};
+pub use sampling::{DeformableColumns, GridSample, RoiAlign, SampleMode, SamplePadding};
+pub use selection::{NonMaxSuppression, Unique};
 pub use shaping::{
     ConstantOfShape, Expand, Flatten, Pad, PadMode, Range, Reshape, Shape, Squeeze, Tile, Transpose,
     Unsqueeze,
@@ -80,6 +89,15 @@ pub enum Operator {
     Where,
     /// Input: x.
     Cast(Cast),
+    /// Input: x. Output: the same bits as elements of another type of the same size.
+    BitCast {
+        /// The type.
+        to: ElementType,
+    },
+    /// See [`CastLike`].
+    CastLike(CastLike),
+    /// See [`NarrowCast`].
+    NarrowCast(NarrowCast),
     /// Input: x; output: the same. Removed by simplification.
     Identity,
     /// Input: x, optional ratio and training mode; inference only: the same as Identity, with an optional all-true mask.
@@ -105,6 +123,13 @@ pub enum Operator {
     DepthToSpace(DepthToSpace),
     /// See [`SpaceToDepth`].
     SpaceToDepth(SpaceToDepth),
+
+    /// See [`GridSample`].
+    GridSample(GridSample),
+    /// See [`RoiAlign`].
+    RoiAlign(RoiAlign),
+    /// See [`DeformableColumns`].
+    DeformableColumns(DeformableColumns),
 
     /// See [`MatMul`].
     MatMul(MatMul),
@@ -180,6 +205,10 @@ pub enum Operator {
     ReverseSequence(ReverseSequence),
     /// Input: x; output: I64 `[rank, n]`, n known only at run time.
     NonZero,
+    /// See [`Unique`].
+    Unique(Unique),
+    /// See [`NonMaxSuppression`].
+    NonMaxSuppression(NonMaxSuppression),
     /// See [`Shape`].
     Shape(Shape),
     /// Input: x; output: I64 scalar, its number of elements.
@@ -208,6 +237,8 @@ pub enum Operator {
     Recurrent(Recurrent),
     /// See [`Attention`].
     Attention(Attention),
+    /// See [`LinearAttention`].
+    LinearAttention(LinearAttention),
     /// See [`RotaryEmbedding`].
     RotaryEmbedding(RotaryEmbedding),
 
@@ -229,7 +260,8 @@ impl Operator {
             Operator::Comparison { function } => function.name(),
             Operator::Clip => "Clip",
             Operator::Where => "Where",
-            Operator::Cast(_) => "Cast",
+            Operator::Cast(_) | Operator::NarrowCast(_) => "Cast",
+            Operator::CastLike(_) => "CastLike",
             Operator::Identity => "Identity",
             Operator::Dropout => "Dropout",
             Operator::Conv(_) => "Conv",
@@ -242,6 +274,11 @@ impl Operator {
             Operator::Resize(_) => "Resize",
             Operator::DepthToSpace(_) => "DepthToSpace",
             Operator::SpaceToDepth(_) => "SpaceToDepth",
+            Operator::GridSample(_) => "GridSample",
+            Operator::RoiAlign(_) => "RoiAlign",
+            Operator::DeformableColumns(_) => "DeformConv",
+            Operator::BitCast { .. } => "BitCast",
+            Operator::LinearAttention(_) => "LinearAttention",
             Operator::MatMul(_) => "MatMul",
             Operator::Gemm(_) => "Gemm",
             Operator::MatMulInteger(_) => "MatMulInteger",
@@ -254,7 +291,13 @@ impl Operator {
                     "ArgMin"
                 }
             }
-            Operator::CumSum(_) => "CumSum",
+            Operator::CumSum(sum) => {
+                if sum.product {
+                    "CumProd"
+                } else {
+                    "CumSum"
+                }
+            }
             Operator::TopK(_) => "TopK",
             Operator::Softmax(softmax) => {
                 if softmax.log {
@@ -290,6 +333,8 @@ impl Operator {
             Operator::Trilu(_) => "Trilu",
             Operator::ReverseSequence(_) => "ReverseSequence",
             Operator::NonZero => "NonZero",
+            Operator::Unique(_) => "Unique",
+            Operator::NonMaxSuppression(_) => "NonMaxSuppression",
             Operator::Shape(_) => "Shape",
             Operator::Size => "Size",
             Operator::Range(_) => "Range",

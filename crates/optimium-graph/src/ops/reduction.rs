@@ -58,7 +58,7 @@ pub struct ArgReduce {
     pub select_last_index: bool,
 }
 
-/// Inputs: x, axis (scalar). Output: sums of all elements up to each.
+/// Inputs: x, axis (scalar). Output: sums, or products, of all elements up to each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CumSum {
     /// The axis, where it is known (input 1 is then dropped).
@@ -67,4 +67,7 @@ pub struct CumSum {
     pub exclusive: bool,
     /// Whether sums run from the end.
     pub reverse: bool,
+    /// Whether elements are multiplied instead.
+    #[serde(default)]
+    pub product: bool,
 }

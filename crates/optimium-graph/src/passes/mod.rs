@@ -11,9 +11,10 @@
 //! then take part in it, and once more after it, when transposes that stood between are gone. Attention is found then, when
 //! factors and transposes are where its patterns count on them. Fusion is last: it hides operators from all other passes.
 //!
-//! Bodies of control flow are left as they are. What became of the tensors of the model is noted in [`Graph::origins`].
+//! Bodies of control flow are simplified after the graph around them, each on its own. What became of the tensors of the model is noted in [`Graph::origins`].
 
 mod block_products;
+mod bodies;
 mod canonical;
 mod channel_scaling;
 mod channels;
@@ -150,6 +151,7 @@ pub fn simplify_keeping(graph: &mut Graph, kept: &[String], evaluator: &dyn Eval
     for stage in STAGES {
         run_stage(stage, graph, evaluator)?;
     }
+    bodies::simplify_bodies(graph, evaluator)?;
     graph.drop_unused_values();
     shapes::infer(graph)?;
     check_signature(graph, &promised)?;
@@ -158,7 +160,7 @@ pub fn simplify_keeping(graph: &mut Graph, kept: &[String], evaluator: &dyn Eval
     Ok(())
 }
 
-/// The computed values of those names that callers do not get already.
+/// The values of those names that callers neither give nor get already.
 fn kept_values(graph: &Graph, names: &[String]) -> Result<Vec<ValueId>> {
     let mut values = Vec::new();
     let mut unknown = Vec::new();
@@ -167,7 +169,8 @@ fn kept_values(graph: &Graph, names: &[String]) -> Result<Vec<ValueId>> {
         match graph.find_value(name) {
             Some(id) => {
                 let is_known = graph.outputs.contains(&id) || values.contains(&id);
-                if producers[id.index()].is_some() && !is_known {
+                let is_given = producers[id.index()].is_none() && graph.constant(id).is_none();
+                if !is_given && !is_known {
                     values.push(id);
                 }
             }

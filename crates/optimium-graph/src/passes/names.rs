@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::permutation::compose;
 use crate::{Graph, Origin, Origins, ValueId};
 
-/// The computed tensors of a model as it was read, and who reads them.
+/// The tensors of a model as it was read, constants included, and who reads them.
 pub(super) struct Names(Vec<Original>);
 
 struct Original {
@@ -26,14 +26,14 @@ struct Place {
 
 impl Names {
     pub(super) fn of(graph: &Graph) -> Names {
-        let computed = |id: &ValueId| !graph.value(*id).name.is_empty();
+        let is_constant = |id: &ValueId| graph.value(*id).constant.is_some();
+        let computed = graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten().copied());
+        let constants = (0..graph.values().len()).map(ValueId::from_index).filter(is_constant);
         let mut places = HashMap::new();
         let mut names = Vec::new();
-        for id in
-            graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten()).filter(|id| computed(id))
-        {
-            places.insert(*id, names.len());
-            names.push(Original { name: graph.value(*id).name.clone(), readers: Vec::new() });
+        for id in computed.chain(constants).filter(|id| !graph.value(*id).name.is_empty()) {
+            places.insert(id, names.len());
+            names.push(Original { name: graph.value(id).name.clone(), readers: Vec::new() });
         }
         for node in graph.nodes() {
             let results: Vec<usize> =
@@ -55,7 +55,7 @@ impl Names {
             .map(|(index, value)| (value.name.as_str(), ValueId::from_index(index)))
             .collect();
         let places: Vec<Option<Place>> =
-            self.0.iter().map(|original| follow(&original.name, &moves, &values)).collect();
+            self.0.iter().map(|original| follow(&original.name, &[], &moves, &values)).collect();
         let new_names = self.new_names(graph, &places);
         let mut origins = Origins::new();
         for (index, (original, place)) in self.0.iter().zip(&places).enumerate() {
@@ -71,10 +71,36 @@ impl Names {
                 origins.insert(original.name.clone(), origin);
             }
         }
+        for (name, origin) in self.layouts_of_copies(graph, &moves, &values) {
+            origins.entry(name).or_insert(origin);
+        }
         graph.origins = origins;
         for (value, name) in new_names {
             graph.value_mut(value).name = name;
         }
+    }
+
+    /// What is to be known of values that hold a tensor in another layout beside the value of its name.
+    fn layouts_of_copies(
+        &self,
+        graph: &Graph,
+        moves: &Origins,
+        values: &HashMap<&str, ValueId>,
+    ) -> Vec<(String, Origin)> {
+        let known: HashSet<&str> = self.0.iter().map(|original| original.name.as_str()).collect();
+        let mut layouts = Vec::new();
+        for (name, origin) in moves {
+            let Origin::Held { value, permutation } = origin else { continue };
+            let place = values.get(name.as_str()).and_then(|_| follow(value, permutation, moves, values));
+            let Some(Place { value, permutation }) = place else { continue };
+            let is_interface = graph.inputs.contains(&value) || graph.outputs.contains(&value);
+            let copy = graph.value(value);
+            let is_own = is_interface || known.contains(copy.name.as_str()) || copy.constant.is_some();
+            if !is_own && !permutation.is_empty() {
+                layouts.push((copy.name.clone(), Origin::Held { value: copy.name.clone(), permutation }));
+            }
+        }
+        layouts
     }
 
     /// The values that take the name of the first tensor that they hold: those whose own name is no tensor's.
@@ -109,9 +135,9 @@ impl Names {
     }
 }
 
-/// The value that the moves of a tensor end at, where it is there.
-fn follow(name: &str, moves: &Origins, values: &HashMap<&str, ValueId>) -> Option<Place> {
-    let (mut name, mut axes) = (name, Vec::new());
+/// The value that the moves of a tensor end at, where it is there. The axes of the tensor are those `axes` of what has that name.
+fn follow(name: &str, axes: &[usize], moves: &Origins, values: &HashMap<&str, ValueId>) -> Option<Place> {
+    let (mut name, mut axes) = (name, axes.to_vec());
     // A tensor that moved to and fro is where it was.
     for _ in 0..=moves.len() {
         if let Some(&value) = values.get(name) {

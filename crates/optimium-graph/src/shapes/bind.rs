@@ -14,6 +14,14 @@ use crate::Graph;
 /// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) where the number of inputs is another;
 /// [`Shape`](optimium_tensor::ErrorKind::Shape) where dimensions do not fit. The message names the inputs.
 pub fn bind(graph: &Graph, input_dims: &[&[usize]]) -> Result<SymbolValues> {
+    bind_within(graph, input_dims, SymbolValues::new())
+}
+
+/// As [`bind`], where some symbols have values already.
+///
+/// # Errors
+/// As there.
+pub fn bind_within(graph: &Graph, input_dims: &[&[usize]], mut values: SymbolValues) -> Result<SymbolValues> {
     if input_dims.len() != graph.inputs.len() {
         return Err(Error::invalid_argument(format!(
             "the model has {} inputs, but {} shapes were given",
@@ -21,7 +29,6 @@ pub fn bind(graph: &Graph, input_dims: &[&[usize]]) -> Result<SymbolValues> {
             input_dims.len()
         )));
     }
-    let mut values = SymbolValues::new();
     let mut origins: HashMap<&str, (usize, usize)> = HashMap::new();
     for (input, dims) in input_dims.iter().enumerate() {
         let Some(shape) = shape_of(graph, input) else { continue };
@@ -36,8 +43,8 @@ pub fn bind(graph: &Graph, input_dims: &[&[usize]]) -> Result<SymbolValues> {
             let Some(symbol) = expected.as_symbol() else { continue };
             match values.get(symbol) {
                 Some(&other) if other != found => {
-                    let origin = origins.get(symbol).copied().unwrap_or_default();
-                    return Err(conflict(graph, symbol, (origin, other), ((input, axis), found)));
+                    let origin = origins.get(symbol).map(|&origin| (origin, other));
+                    return Err(conflict(graph, symbol, origin.ok_or(other), ((input, axis), found)));
                 }
                 Some(_) => {}
                 None => {
@@ -89,11 +96,12 @@ fn mismatch(graph: &Graph, input: usize, dims: &[usize]) -> Error {
 /// A symbol's origin: the input and the axis, and the value there.
 type Origin = ((usize, usize), i64);
 
-fn conflict(graph: &Graph, symbol: &str, first: Origin, second: Origin) -> Error {
+fn conflict(graph: &Graph, symbol: &str, first: Result<Origin, i64>, second: Origin) -> Error {
     let place = |((input, axis), value): Origin| {
         format!("{value} in axis {axis} of input {:?}", name_of(graph, input))
     };
-    Error::shape(format!("the dimension {symbol} is {}, but {}", place(first), place(second)))
+    let first = first.map_or_else(|value| value.to_string(), place);
+    Error::shape(format!("the dimension {symbol} is {first}, but {}", place(second)))
 }
 
 #[cfg(test)]

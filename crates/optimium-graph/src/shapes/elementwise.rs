@@ -1,12 +1,13 @@
 //! Rules of operators that treat every element alone.
 
-use optimium_tensor::{ElementType, Result};
+use optimium_tensor::{ElementType, Error, Result};
 
 use super::arithmetic::{self, Number};
 use super::broadcast::{broadcast, check_broadcasts_to};
 use super::context::Context;
 use super::facts::SymbolicTensor;
-use crate::ops::{Activation, Binary, Cast, Comparison, Unary};
+use crate::Operator;
+use crate::ops::{Activation, Binary, Cast, CastLike, Comparison, NarrowCast, Unary};
 
 /// A function of one element; predicates give BOOL.
 pub(super) fn unary(function: Unary, cx: &mut Context<'_>) -> Result<()> {
@@ -138,6 +139,37 @@ pub(super) fn cast(cast: &Cast, cx: &mut Context<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Input: x.
+pub(super) fn bit_cast(to: ElementType, cx: &mut Context<'_>) -> Result<()> {
+    let from = cx.element_type(0)?;
+    // Kernels rely on BOOL being 0 or 1.
+    if from.bits() != to.bits() || to.bits() == 0 || to == ElementType::Bool || to.is_quantized() {
+        return Err(Error::model(format!("the bits of {from} are no {to}")));
+    }
+    let dims = cx.dims(0)?;
+    cx.set(0, to, dims)
+}
+
+/// Inputs: x, like. What it becomes, of x alone.
+pub(super) fn cast_like(cast: &CastLike, cx: &mut Context<'_>) -> Result<Operator> {
+    let to = cx.element_type(1)?;
+    cx.drop_input(1);
+    let CastLike { saturate, rounding } = *cast;
+    Ok(match to.is_narrow() {
+        true => Operator::NarrowCast(NarrowCast { to, saturate, rounding }),
+        false => Operator::Cast(Cast { to }),
+    })
+}
+
+/// Input: x.
+pub(super) fn narrow_cast(cast: &NarrowCast, cx: &mut Context<'_>) -> Result<()> {
+    if !cast.to.is_narrow() {
+        return Err(Error::model(format!("{} is no narrow type", cast.to)));
+    }
+    let dims = cx.dims(0)?;
+    cx.set(0, cast.to, dims)
+}
+
 /// Input: x, which need not be a tensor.
 pub(super) fn identity(cx: &mut Context<'_>) -> Result<()> {
     if cx.input(0)?.shape().is_none() {
@@ -164,7 +196,7 @@ mod tests {
     use optimium_testing::each_case;
 
     use super::*;
-    use crate::Operator;
+    use crate::ops::PowerRounding;
     use crate::shapes::testing::Input::{self, Data, Floats, Missing, Scalar, Typed, Vector};
     use crate::shapes::testing::{expect, outcome};
 
@@ -209,5 +241,32 @@ mod tests {
     #[test]
     fn dropout_has_a_mask() {
         assert_eq!(outcome(Operator::Dropout, &[Data("N")], 2).unwrap(), "F32 [N]; BOOL [N]");
+    }
+
+    #[test]
+    fn casts_find_their_types() {
+        use ElementType::*;
+        let (saturate, rounding) = (true, PowerRounding::Down);
+        let narrow = |to| Operator::NarrowCast(NarrowCast { to, saturate, rounding });
+        let bits = |to| Operator::BitCast { to };
+        let like = || Operator::CastLike(CastLike { saturate, rounding });
+        let cases: Vec<Case> = vec![
+            (narrow(F4E2M1), &[Data("N")], Ok("F4E2M1 [N]")),
+            (narrow(F16), &[Data("N")], Err("F16 is no narrow type")),
+            (bits(U32), &[Data("N")], Ok("U32 [N]")),
+            (bits(F8E5M2), &[Typed(I8, "N")], Ok("F8E5M2 [N]")),
+            (bits(U16), &[Data("N")], Err("bits of F32")),
+            (bits(U4), &[Typed(U8, "N")], Err("bits of U8")),
+            (bits(Bool), &[Typed(U8, "N")], Err("bits of U8")),
+            (bits(String), &[Typed(String, "N")], Err("bits of STRING")),
+            (like(), &[Data("N"), Typed(I32, "3")], Ok("I32 [N]")),
+            (like(), &[Data("N"), Typed(U2, "3")], Ok("U2 [N]")),
+        ];
+        each_case(cases, |(op, inputs, expected)| expect(outcome(op.clone(), inputs, 1), *expected));
+        for (to, expected) in [(I32, Operator::Cast(Cast { to: I32 })), (U2, narrow(U2))] {
+            let inputs: [Input; 2] = [Data("N"), Typed(to, "")];
+            let graph = crate::shapes::testing::infer_one(like(), &inputs, 1).unwrap();
+            assert_eq!((&graph.nodes()[0].op, graph.nodes()[0].inputs.len()), (&expected, 1));
+        }
     }
 }

@@ -208,12 +208,6 @@ pub(super) fn reverse_sequence(op: &ReverseSequence, cx: &mut Context<'_>) -> Re
     Ok(())
 }
 
-/// Input: x. Output: the indices of what is not zero; a scalar counts as a vector of one.
-pub(super) fn non_zero(cx: &mut Context<'_>) -> Result<()> {
-    let rank = cx.dims(0)?.len().max(1);
-    cx.set_partial(0, ElementType::I64, vec![Some(rank.into()), None])
-}
-
 #[cfg(test)]
 mod tests {
     use optimium_testing::each_case;
@@ -284,7 +278,6 @@ mod tests {
             (reverse(1, 0), &[Data("T N 3"), Typed(I64, "N")], 1, Ok("F32 [T, N, 3]")),
             (reverse(0, 3), &[Data("T N 3"), Typed(I64, "N")], 1, Err("no axes")),
             (reverse(0, 1), &[Data("2 N"), Missing], 1, Err("input 1 is missing")),
-            (Operator::NonZero, &[Data("N 3")], 1, Ok("I64 [2, n0.y0.1]")),
         ]);
     }
 }

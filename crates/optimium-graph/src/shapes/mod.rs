@@ -35,11 +35,14 @@ mod facts;
 #[cfg(test)]
 mod hostile;
 mod indexing;
+mod linear_attention;
 mod matrix;
 mod normalization;
 mod quantization;
 mod recurrent;
 mod reduction;
+mod sampling;
+mod selection;
 mod shaping;
 mod slicing;
 mod spatial;
@@ -51,7 +54,7 @@ use optimium_tensor::{Error, Result};
 use self::context::{Context, Known};
 use crate::{Graph, Operator, ValueId};
 
-pub use self::bind::bind;
+pub use self::bind::{bind, bind_within};
 
 /// Bodies of control flow nested deeper than this are given up: they come from damaged or hostile models only.
 const MAX_DEPTH: usize = 8;
@@ -154,6 +157,12 @@ fn apply(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::Clip => elementwise::clip(cx),
         Operator::Where => elementwise::where_(cx),
         Operator::Cast(cast) => elementwise::cast(cast, cx),
+        Operator::BitCast { to } => elementwise::bit_cast(*to, cx),
+        Operator::NarrowCast(cast) => elementwise::narrow_cast(cast, cx),
+        Operator::CastLike(cast) => {
+            *op = elementwise::cast_like(cast, cx)?;
+            apply(op, cx)
+        }
         Operator::Identity => elementwise::identity(cx),
         Operator::Dropout => elementwise::dropout(cx),
         Operator::Conv(conv) => spatial::conv(conv, cx),
@@ -166,6 +175,10 @@ fn apply(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::Resize(resize) => spatial::resize(resize, cx),
         Operator::DepthToSpace(op) => spatial::depth_to_space(op, cx),
         Operator::SpaceToDepth(op) => spatial::space_to_depth(op, cx),
+        Operator::GridSample(_) => sampling::grid_sample(cx),
+        Operator::RoiAlign(op) => sampling::roi_align(op, cx),
+        Operator::DeformableColumns(op) => sampling::deformable_columns(op, cx),
+        Operator::LinearAttention(op) => linear_attention::linear_attention(op, cx),
         Operator::MatMul(matmul) => matrix::matmul(matmul, cx),
         Operator::Gemm(gemm) => matrix::gemm(gemm, cx),
         Operator::MatMulInteger(_) => matrix::matmul_integer(cx),
@@ -221,7 +234,9 @@ fn apply_more(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::TopK(top_k) => indexing::top_k(top_k, cx),
         Operator::Trilu(trilu) => indexing::trilu(trilu, cx),
         Operator::ReverseSequence(reverse) => indexing::reverse_sequence(reverse, cx),
-        Operator::NonZero => indexing::non_zero(cx),
+        Operator::NonZero => selection::non_zero(cx),
+        Operator::Unique(unique) => selection::unique(unique, cx),
+        Operator::NonMaxSuppression(_) => selection::non_max_suppression(cx),
         Operator::QuantizeLinear(quantize) => quantization::quantize(quantize, cx),
         Operator::DequantizeLinear(dequantize) => quantization::dequantize(dequantize, cx),
         Operator::DynamicQuantizeLinear => quantization::dynamic_quantize(cx),

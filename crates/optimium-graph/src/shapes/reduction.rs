@@ -1,10 +1,11 @@
 //! Rules of operators that make one value of many.
 
-use optimium_tensor::{ElementType, Error, Expr, Result};
+use optimium_tensor::{ElementType, Expr, Result};
 
 use super::arithmetic::{self, Number, constant, normalize_axes, normalize_axis};
 use super::context::Context;
 use super::facts::SymbolicTensor;
+use super::selection::axis_count;
 use crate::ops::{ArgReduce, Binary, CumSum, Reduce, Reduction};
 
 /// Inputs: x, axes or none.
@@ -17,7 +18,15 @@ pub(super) fn reduce(op: &mut Reduce, cx: &mut Context<'_>) -> Result<()> {
                 cx.drop_input(1);
             }
             None if op.keep_dims => return cx.set_partial(0, element_type, vec![None; dims.len()]),
-            None => return Err(Error::not_implemented("the axes depend on data")),
+            None => {
+                // Which axes are left depends on data; how many, if they are named once each, does not.
+                let reduced = match axis_count(cx, 1)? {
+                    0 if op.noop_with_empty_axes => 0,
+                    0 => dims.len(),
+                    count => count,
+                };
+                return cx.set_partial(0, element_type, vec![None; dims.len().saturating_sub(reduced)]);
+            }
         }
     }
     if let Some(axes) = &mut op.axes {
@@ -115,7 +124,9 @@ mod tests {
             (of(None, true, false), &[Data("N 4"), Vector(&[])], Ok("F32 [1, 1]")),
             (of(None, true, true), &[Data("N 4"), Vector(&[])], Ok("F32 [N, 4]")),
             (of(None, true, false), &[Data("N"), Typed(ElementType::I64, "K")], Ok("F32 [n0.y0.0]")),
-            (of(None, false, false), &[Data("N"), Typed(ElementType::I64, "K")], Err("depend on data")),
+            (of(None, false, false), &[Data("N"), Typed(ElementType::I64, "K")], Err("depends on data")),
+            (of(None, false, false), &[Data("N 4"), Typed(ElementType::I64, "1")], Ok("F32 [n0.y0.0]")),
+            (of(None, false, false), &[Data("N 4"), Typed(ElementType::I64, "0")], Ok("F32 []")),
             (of(Some(vec![2]), true, false), &[Data("N 4")], Err("axis 2")),
             (of(Some(vec![i64::MIN]), true, false), &[Data("N 4")], Err("axis -9223372036854775808")),
             (of(Some(vec![1, -1]), true, false), &[Data("N 4")], Err("named twice")),
@@ -130,12 +141,12 @@ mod tests {
                 Ok("I64 [N]"),
             ),
             (
-                Operator::CumSum(CumSum { axis: None, exclusive: false, reverse: false }),
+                Operator::CumSum(CumSum { axis: None, exclusive: false, reverse: false, product: false }),
                 &[Data("N 4"), Scalar(-1)],
                 Ok("F32 [N, 4]"),
             ),
             (
-                Operator::CumSum(CumSum { axis: None, exclusive: false, reverse: false }),
+                Operator::CumSum(CumSum { axis: None, exclusive: false, reverse: false, product: false }),
                 &[Data("N 4"), Scalar(7)],
                 Err("axis 7"),
             ),

@@ -6,6 +6,7 @@ use super::arithmetic::{self, Number, constant, larger, normalize_axes, normaliz
 use super::broadcast::{broadcast_dim, check_broadcasts_to, shown};
 use super::context::{Context, MAX_RANK};
 use super::facts::SymbolicTensor;
+use super::selection::axis_count;
 use crate::ops::{
     Binary, ConstantOfShape, Expand, Flatten, Pad, Range, Reshape, Shape, Squeeze, Tile, Transpose, Unsqueeze,
 };
@@ -113,21 +114,26 @@ pub(super) fn flatten(op: &Flatten, cx: &mut Context<'_>) -> Result<()> {
     set_reshaped(vec![Some(product(&dims[..axis])), Some(product(&dims[axis..]))], cx)
 }
 
-/// Moves a constant input 1 into the operator's axes.
-fn take_axes(axes: &mut Option<Vec<i64>>, cx: &mut Context<'_>) -> Result<()> {
+/// Moves a constant input 1 into the operator's axes. How many axes there are where data decide which.
+fn take_axes(axes: &mut Option<Vec<i64>>, cx: &mut Context<'_>) -> Result<Option<usize>> {
     if axes.is_none() && cx.has(1) {
-        *axes = Some(cx.constants(1).ok_or_else(|| Error::not_implemented("the axes depend on data"))?);
+        *axes = cx.constants(1);
+        if axes.is_none() {
+            return axis_count(cx, 1).map(Some);
+        }
     }
     if axes.is_some() {
         cx.drop_inputs_from(1);
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Inputs: x, axes or none. Without axes a symbolic dimension counts as larger than one.
 pub(super) fn squeeze(op: &mut Squeeze, cx: &mut Context<'_>) -> Result<()> {
     let dims = cx.dims(0)?;
-    take_axes(&mut op.axes, cx)?;
+    if let Some(count) = take_axes(&mut op.axes, cx)? {
+        return set_reshaped(vec![None; dims.len().saturating_sub(count)], cx);
+    }
     let axes = match &op.axes {
         Some(axes) => normalize_axes(axes, dims.len())?,
         None => (0..dims.len()).filter(|&axis| dims[axis].as_const() == Some(1)).collect(),
@@ -143,7 +149,9 @@ pub(super) fn squeeze(op: &mut Squeeze, cx: &mut Context<'_>) -> Result<()> {
 /// Inputs: x, axes where the operator does not say them.
 pub(super) fn unsqueeze(op: &mut Unsqueeze, cx: &mut Context<'_>) -> Result<()> {
     let dims = cx.dims(0)?;
-    take_axes(&mut op.axes, cx)?;
+    if let Some(count) = take_axes(&mut op.axes, cx)? {
+        return set_reshaped(vec![None; dims.len() + count], cx);
+    }
     let axes = op.axes.as_mut().ok_or_else(|| Error::model("there are no axes"))?;
     let rank = dims.len() + axes.len();
     if rank > MAX_RANK {
@@ -467,7 +475,8 @@ mod tests {
             (squeeze(None), &[Data("1 N 1")], Ok("F32 [N]")),
             (squeeze(Some(vec![-2])), &[Data("1 N 1")], Ok("F32 [1, 1]")),
             (squeeze(Some(vec![0])), &[Data("2 N 1")], Err("cannot be squeezed")),
-            (squeeze(None), &[Data("1"), Typed(ElementType::I64, "1")], Err("depend on data")),
+            (squeeze(None), &[Data("1"), Typed(ElementType::I64, "1")], Ok("F32 []")),
+            (squeeze(None), &[Data("1"), Typed(ElementType::I64, "N")], Err("depends on data")),
             (unsqueeze(None), &[Data("N"), Vector(&[0, -1])], Ok("F32 [1, N, 1]")),
             (unsqueeze(None), &[Data("N"), Scalar(1)], Ok("F32 [N, 1]")),
             (unsqueeze(Some(vec![3])), &[Data("N")], Err("axis 3")),

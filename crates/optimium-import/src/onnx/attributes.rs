@@ -189,6 +189,11 @@ impl<'m> Attributes<'m> {
         attribute.and_then(|attribute| attribute.g.as_ref()).ok_or_else(|| missing(name))
     }
 
+    /// A graph.
+    pub(super) fn optional_graph(&mut self, name: &str) -> Result<Option<&'m GraphProto>> {
+        Ok(self.take(name, types::GRAPH, "a graph")?.and_then(|attribute| attribute.g.as_ref()))
+    }
+
     /// An integer that has to be there.
     pub(super) fn required_int(&mut self, name: &str) -> Result<i64> {
         self.int(name)?.ok_or_else(|| missing(name))

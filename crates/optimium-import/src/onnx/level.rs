@@ -153,6 +153,8 @@ fn keeps_rank(op: &Operator) -> bool {
             | Activation { .. }
             | Clip
             | Cast(_)
+            | NarrowCast(_)
+            | CastLike(_)
             | Identity
             | Dropout
             | Softmax(_)
@@ -190,12 +192,18 @@ fn result_type(op: &Operator, output: usize) -> ResultType {
         Operator::Comparison { .. } => Fixed(ElementType::Bool),
         Operator::Where => OfInput(1),
         Operator::Cast(cast) => Fixed(cast.to),
+        Operator::NarrowCast(cast) => Fixed(cast.to),
+        Operator::BitCast { to } => Fixed(*to),
+        Operator::CastLike(_) => OfInput(1),
         Operator::Range(range) => Fixed(range.element_type),
         Operator::ConstantOfShape(constant) => Fixed(constant.element_type),
         Operator::OneHot(_) => OfInput(2),
-        Operator::Shape(_) | Operator::Size | Operator::NonZero | Operator::ArgReduce(_) => {
-            Fixed(ElementType::I64)
-        }
+        Operator::Shape(_)
+        | Operator::Size
+        | Operator::NonZero
+        | Operator::NonMaxSuppression(_)
+        | Operator::ArgReduce(_) => Fixed(ElementType::I64),
+        Operator::Unique(_) if output > 0 => Fixed(ElementType::I64),
         Operator::ConvInteger(_) | Operator::MatMulInteger(_) => Fixed(ElementType::I32),
         Operator::TopK(_) | Operator::MaxPool(_) if output == 1 => Fixed(ElementType::I64),
         Operator::Dropout if output == 1 => Fixed(ElementType::Bool),

@@ -12,6 +12,7 @@ mod level;
 mod node;
 mod ops;
 mod proto;
+mod steps;
 mod tensor;
 #[cfg(test)]
 mod testing;

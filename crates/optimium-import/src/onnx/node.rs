@@ -82,6 +82,21 @@ impl<'r, 'm> NodeReader<'r, 'm> {
         self.level().rank(value)
     }
 
+    /// The size of a dimension, where it is known and a number.
+    pub(super) fn known_size(&mut self, value: ValueId, axis: usize) -> Option<i64> {
+        self.level().graph.value(value).shape()?.dims().get(axis)?.as_const()
+    }
+
+    /// The size of the last dimension, where it is known and a number.
+    pub(super) fn last_size(&mut self, value: ValueId) -> Option<i64> {
+        self.level().graph.value(value).shape()?.dims().last()?.as_const()
+    }
+
+    /// Reads the nodes of a graph of an attribute in place of this one, and gives its outputs.
+    pub(super) fn inline(&mut self, graph: &'m GraphProto, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
+        self.importer.inline_graph(graph, &self.name, inputs)
+    }
+
     /// The dimensions of a constant.
     pub(super) fn constant_dims(&mut self, value: ValueId) -> Option<Vec<usize>> {
         self.level().graph.value(value).shape().and_then(|shape| shape.as_fixed())
@@ -134,6 +149,12 @@ impl<'r, 'm> NodeReader<'r, 'm> {
             outputs: vec![Some(output)],
         });
         output
+    }
+
+    /// A value for an output that the model does not take.
+    pub(super) fn intermediate(&mut self, what: &str) -> ValueId {
+        let name = format!("{}/{what}", self.name);
+        self.level().add_intermediate(&name)
     }
 
     /// Adds a node under this node's name.

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use optimium_tensor::{ElementType, Error, Result, Tensor};
 
 use super::proto::{EXTERNAL, SparseTensorProto, TensorProto};
-use super::types::{element_type, four_bit_type};
+use super::types::element_type;
 
 /// The tensor that `proto` holds. `folder` is where the files of external data are.
 ///
@@ -21,9 +21,10 @@ pub(super) fn read(proto: &TensorProto, folder: Option<&Path>) -> Result<Tensor>
 
 fn read_here(proto: &TensorProto, folder: Option<&Path>) -> Result<Tensor> {
     let dims = dims(&proto.dims)?;
-    match four_bit_type(proto.data_type) {
-        Some(widened) => four_bits(proto, widened, &dims, folder),
-        None => read_as(proto, element_type(proto.data_type)?, &dims, folder),
+    let element_type = element_type(proto.data_type)?;
+    match element_type.bits() {
+        bits @ 1..8 => packed(proto, element_type, bits, &dims, folder),
+        _ => read_as(proto, element_type, &dims, folder),
     }
 }
 
@@ -54,23 +55,20 @@ fn read_as(
     normalized(tensor)
 }
 
-/// Integers of four bits, two a byte with the first in the low half, as integers of eight bits.
-fn four_bits(
+/// Elements of so few bits that several are in a byte, the first in the lowest.
+fn packed(
     proto: &TensorProto,
-    widened: ElementType,
+    element_type: ElementType,
+    bits: usize,
     dims: &[usize],
     folder: Option<&Path>,
 ) -> Result<Tensor> {
-    let count = element_count(dims)?;
-    let pairs = read_as(proto, ElementType::U8, &[count.div_ceil(2)], folder)?;
-    let pairs = pairs.read_bytes()?;
-    let halves = pairs.iter().flat_map(|&pair| [pair & 0xf, pair >> 4]).take(count);
-    if widened == ElementType::I8 {
-        // The sign is the highest of the four bits.
-        let signed: Vec<i8> = halves.map(|half| (half << 4) as i8 >> 4).collect();
-        return Tensor::from_slice(dims, &signed);
-    }
-    Tensor::from_slice(dims, &halves.collect::<Vec<u8>>())
+    let (count, each) = (element_count(dims)?, 8 / bits);
+    let bytes = read_as(proto, ElementType::U8, &[count.div_ceil(each)], folder)?;
+    let mask = (1u8 << bits) - 1;
+    let elements = |&byte: &u8| (0..each).map(move |index| byte >> (index * bits) & mask);
+    let elements: Vec<u8> = bytes.read_bytes()?.iter().flat_map(elements).take(count).collect();
+    Tensor::from_bytes(element_type, dims, &elements)
 }
 
 fn dims(declared: &[i64]) -> Result<Vec<usize>> {
@@ -125,6 +123,7 @@ fn typed(proto: &TensorProto, element_type: ElementType, dims: &[usize], count: 
         Bool => Tensor::from_bytes(Bool, dims, &mapped(narrow()?, |x| u8::from(x != 0))),
         F16 => Tensor::from_slice(dims, &mapped(narrow()?, |x| half::f16::from_bits(x as u16))),
         BF16 => Tensor::from_slice(dims, &mapped(narrow()?, |x| half::bf16::from_bits(x as u16))),
+        small if small.is_narrow() => Tensor::from_bytes(small, dims, &mapped(narrow()?, |x| x as u8)),
         other => Err(Error::not_implemented(format!("constants of type {other}"))),
     }
 }
@@ -287,7 +286,10 @@ mod tests {
             (TensorProto { int32_data: vec![0x3c00], ..stored(10, &[1]) }, vec![0, 0x3c]),
             (TensorProto { uint64_data: vec![7], ..stored(12, &[]) }, vec![7, 0, 0, 0]),
             (TensorProto { raw_data: Some(vec![0x2f, 0x08].into()), ..stored(21, &[3]) }, vec![15, 2, 8]),
-            (TensorProto { int32_data: vec![0x2f, 0x08], ..stored(22, &[3]) }, vec![255, 2, 248]),
+            (TensorProto { int32_data: vec![0x2f, 0x08], ..stored(22, &[3]) }, vec![15, 2, 8]),
+            (TensorProto { raw_data: Some(vec![0xe4, 1].into()), ..stored(26, &[5]) }, vec![0, 1, 2, 3, 1]),
+            (TensorProto { raw_data: Some(vec![0x7e, 1].into()), ..stored(17, &[2]) }, vec![0x7e, 1]),
+            (TensorProto { int32_data: vec![0x81], ..stored(24, &[1]) }, vec![0x81]),
             (TensorProto { raw_data: Some(vec![9, 0].into()), ..stored(9, &[2]) }, vec![1, 0]),
         ];
         optimium_testing::each_case(cases, |(proto, expected)| {

@@ -119,7 +119,7 @@ pub(super) fn graph(
     GraphProto {
         name: "test".to_owned(),
         input: inputs,
-        output: results.into_iter().map(output).collect(),
+        output: results.into_iter().filter(|name| !name.is_empty()).map(output).collect(),
         initializer: constants,
         node: nodes,
         ..GraphProto::default()

@@ -27,32 +27,23 @@ pub(super) fn element_type(number: i32) -> Result<ElementType> {
         12 => return Ok(U32),
         13 => return Ok(U64),
         16 => return Ok(BF16),
+        17 => return Ok(F8E4M3FN),
+        18 => return Ok(F8E4M3FNUZ),
+        19 => return Ok(F8E5M2),
+        20 => return Ok(F8E5M2FNUZ),
+        21 => return Ok(U4),
+        22 => return Ok(I4),
+        23 => return Ok(F4E2M1),
+        24 => return Ok(F8E8M0),
+        25 => return Ok(U2),
+        26 => return Ok(I2),
         14 => "COMPLEX64",
         15 => "COMPLEX128",
-        17 => "FLOAT8E4M3FN",
-        18 => "FLOAT8E4M3FNUZ",
-        19 => "FLOAT8E5M2",
-        20 => "FLOAT8E5M2FNUZ",
-        21 => "UINT4",
-        22 => "INT4",
-        23 => "FLOAT4E2M1",
-        24 => "FLOAT8E8M0",
-        25 => "UINT2",
-        26 => "INT2",
         27 => "FLOAT6E2M3",
         28 => "FLOAT6E3M2",
         _ => return Err(Error::model(format!("{number} is not an element type"))),
     };
     Err(Error::not_implemented(format!("element type {unsupported}")))
-}
-
-/// The type of eight bits that constants of four bits become.
-pub(super) fn four_bit_type(number: i32) -> Option<ElementType> {
-    match number {
-        21 => Some(ElementType::U8),
-        22 => Some(ElementType::I8),
-        _ => None,
-    }
 }
 
 /// The same as an attribute's value.

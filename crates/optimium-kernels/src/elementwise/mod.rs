@@ -4,6 +4,7 @@ mod binary;
 mod broadcast;
 mod cast;
 mod map;
+mod narrow;
 mod number;
 mod scalar;
 mod select;
@@ -14,6 +15,7 @@ pub use binary::{Binary, Bitwise, Comparison, Logical, binary, binary_f32, bitwi
 pub use broadcast::{Broadcast, broadcast_strides};
 pub use cast::{ElementKind, cast};
 pub(crate) use map::{Map, VectorFunction};
+pub use narrow::{NarrowKind, NarrowRounding, PowerRounding, narrow, widen};
 pub use number::{Bits, Number};
 pub(crate) use scalar::erf_f64;
 pub use select::select;

@@ -1,4 +1,4 @@
-//! Cumulative sums.
+//! Cumulative sums and products.
 
 use crate::elementwise::Number;
 use crate::{Part, SharedSlice};
@@ -10,9 +10,37 @@ use crate::{Part, SharedSlice};
 /// Where the lengths do not fit.
 pub fn cumulative_sum<T: Number>(
     x: &[T],
-    [outer, axis, inner]: [usize; 3],
+    sizes: [usize; 3],
     exclusive: bool,
     reverse: bool,
+    y: SharedSlice<'_, T>,
+    part: Part,
+) {
+    accumulate(x, sizes, [exclusive, reverse], T::ZERO, T::add, y, part);
+}
+
+/// As [`cumulative_sum`], of products.
+///
+/// # Panics
+/// Where the lengths do not fit.
+pub fn cumulative_product<T: Number>(
+    x: &[T],
+    sizes: [usize; 3],
+    exclusive: bool,
+    reverse: bool,
+    y: SharedSlice<'_, T>,
+    part: Part,
+) {
+    accumulate(x, sizes, [exclusive, reverse], T::ONE, T::mul, y, part);
+}
+
+#[inline(always)]
+fn accumulate<T: Number>(
+    x: &[T],
+    [outer, axis, inner]: [usize; 3],
+    [exclusive, reverse]: [bool; 2],
+    first: T,
+    combine: impl Fn(T, T) -> T,
     y: SharedSlice<'_, T>,
     part: Part,
 ) {
@@ -20,10 +48,10 @@ pub fn cumulative_sum<T: Number>(
     assert!(fits, "{} elements as {outer}, {axis}, {inner} to {} sums", x.len(), y.len());
     for line in part.range(outer * inner) {
         let base = line / inner * axis * inner + line % inner;
-        let mut sum = T::ZERO;
+        let mut sum = first;
         for step in 0..axis {
             let i = base + if reverse { axis - 1 - step } else { step } * inner;
-            let next = sum.add(x[i]);
+            let next = combine(sum, x[i]);
             // SAFETY: the line is this part's own, and the length was checked.
             unsafe { y.as_mut_ptr().add(i).write(if exclusive { sum } else { next }) };
             sum = next;
@@ -54,6 +82,21 @@ mod tests {
                 }
                 assert_eq!(y, expected, "{shape:?} {exclusive} {reverse}");
             }
+        }
+    }
+
+    #[test]
+    fn products() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let cases = [
+            ([2, 3, 1], false, false, [1.0, 2.0, 6.0, 4.0, 20.0, 120.0]),
+            ([2, 3, 1], true, false, [1.0, 1.0, 2.0, 1.0, 4.0, 20.0]),
+            ([1, 3, 2], true, true, [15.0, 24.0, 5.0, 6.0, 1.0, 1.0]),
+        ];
+        for (shape, exclusive, reverse, expected) in cases {
+            let mut y = [0.0; 6];
+            cumulative_product(&x, shape, exclusive, reverse, SharedSlice::new(&mut y), Part::WHOLE);
+            assert_eq!(y, expected, "{shape:?} {exclusive} {reverse}");
         }
     }
 }

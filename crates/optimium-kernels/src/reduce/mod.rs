@@ -10,7 +10,7 @@ mod numbers;
 mod plan;
 mod top;
 
-pub use cumulative::cumulative_sum;
+pub use cumulative::{cumulative_product, cumulative_sum};
 pub use extreme::{Extreme, extreme_index};
 pub use floats::reduce_f32;
 pub use numbers::reduce;

@@ -3,6 +3,7 @@
 //! Double precision and large integers are rare enough to be computed step by step.
 
 mod einsum;
+mod narrow;
 
 use optimium_graph::ops::{Activation, Binary, Cast, Conv, ConvTranspose, Fusion, Gemm, MatMul};
 use optimium_graph::ops::{Reduce, Reduction, Softmax, Unary};
@@ -48,6 +49,7 @@ impl Parts {
             Operator::Gemm(op) if double => self.gemm(node, op)?,
             Operator::Einsum(op) => self.einsum(node, &op.equation),
             Operator::OneHot(_) => self.one_hot(node),
+            Operator::Cast(_) | Operator::NarrowCast(_) => self.narrow_cast(node),
             _ => None,
         };
         if decomposed.is_none() {

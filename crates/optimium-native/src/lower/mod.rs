@@ -14,7 +14,9 @@ mod epilogue;
 mod general_conv;
 mod indexing;
 mod integer_conv;
+mod linear_attention;
 mod matrix;
+mod narrow;
 mod normalization;
 mod pooling;
 mod quantization;
@@ -23,6 +25,7 @@ mod recurrent;
 mod reduction;
 mod resizing;
 mod right;
+mod sampling;
 mod shaping;
 mod spatial;
 mod storage;
@@ -58,7 +61,7 @@ pub(crate) fn lower_all(
     let kept = options.packed.as_ref();
     let chains = Chains::find(graph, level, options);
     let lower_one = |index: usize| -> Result<(Lowered, Vec<PackedBlock>)> {
-        let stored = kept.map(|kept| packing::KeptNode::new(graph, index, kept));
+        let stored = kept.map(|kept| packing::KeptNode::new(graph, &graph.nodes()[index], kept));
         let packing = Packing::new(stored.as_ref().map(|stored| stored as _), &arena);
         let chooser = Chooser::new(options);
         let node = &graph.nodes()[index];
@@ -139,7 +142,14 @@ fn lower(view: &NodeView) -> Result<Layer> {
         Operator::Comparison { function } => elementwise::comparison(view, *function),
         Operator::Clip => elementwise::clip(view),
         Operator::Where => elementwise::select(view),
+        Operator::Cast(_) if view.input_type(0)?.is_narrow() => narrow::widen(view),
         Operator::Cast(_) => elementwise::cast(view),
+        Operator::NarrowCast(op) => narrow::narrow(view, op),
+        Operator::BitCast { .. } => shaping::copy(view),
+        Operator::GridSample(op) => sampling::grid_sample(view, op),
+        Operator::RoiAlign(op) => sampling::roi_align(view, op),
+        Operator::DeformableColumns(op) => sampling::deformable_columns(view, op),
+        Operator::LinearAttention(op) => linear_attention::linear_attention(view, op),
         Operator::Identity | Operator::Reshape(_) => shaping::copy(view),
         Operator::Dropout => shaping::dropout(view),
         Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => shaping::copy(view),
@@ -195,9 +205,12 @@ fn lower(view: &NodeView) -> Result<Layer> {
         Operator::Recurrent(op) => recurrent::recurrent(view, op),
         Operator::Attention(op) => attention::attention(view, op),
         Operator::RotaryEmbedding(op) => attention::rotary(view, op),
-        Operator::GlobalPool(_)
+        Operator::CastLike(_)
+        | Operator::GlobalPool(_)
         | Operator::Einsum(_)
         | Operator::NonZero
+        | Operator::Unique(_)
+        | Operator::NonMaxSuppression(_)
         | Operator::Requantize
         | Operator::If(_)
         | Operator::Loop(_)

@@ -89,13 +89,15 @@ pub(super) fn arg_reduce(view: &NodeView, op: &ArgReduce) -> Result<Layer> {
 
 pub(super) fn cumulative_sum(view: &NodeView, op: &CumSum) -> Result<Layer> {
     let axis = op.axis.ok_or_else(|| Error::not_implemented("an axis that data decide"))?;
-    let (axis, exclusive, reverse) = (view.axis(axis)?, op.exclusive, op.reverse);
-    with_number!(view.input_type(0)?, T => Ok(Layer::new("cumulative sum", move |b| {
+    let (axis, exclusive, reverse, product) = (view.axis(axis)?, op.exclusive, op.reverse, op.product);
+    let name = if product { "cumulative product" } else { "cumulative sum" };
+    with_number!(view.input_type(0)?, T => Ok(Layer::new(name, move |b| {
         let (x, y) = (b.input(0)?, b.output(0)?.operand);
         let sizes = around(&x.dims, axis);
         let x = x.operand;
         Ok(Step::parallel(move |memory, part| {
-            kernels::cumulative_sum::<T>(memory.read(x), sizes, exclusive, reverse, memory.write(y), part);
+            let run = if product { kernels::cumulative_product::<T> } else { kernels::cumulative_sum::<T> };
+            run(memory.read(x), sizes, exclusive, reverse, memory.write(y), part);
             Ok(())
         }))
     })))

@@ -55,7 +55,7 @@ fn picked() {
             ("sums so far", |b| {
                 let x = b.input(&[2, 2], &[1i32, 2, 3, 4]);
                 let axis = b.constant(&[], &[1i64]);
-                let op = CumSum { axis: None, exclusive: false, reverse: true };
+                let op = CumSum { axis: None, exclusive: false, reverse: true, product: false };
                 vec![(b.node(Operator::CumSum(op), &[x, axis]), vec![3.0, 2.0, 7.0, 4.0])]
             }),
             ("parts whose sizes data decide", |b| {

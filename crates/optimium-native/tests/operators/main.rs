@@ -13,4 +13,5 @@ mod mixed;
 mod normalizations;
 mod precision;
 mod products;
+mod sampling;
 mod views;

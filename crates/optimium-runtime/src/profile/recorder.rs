@@ -1,33 +1,22 @@
 //! The buffer that events are written to.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use optimium_device::{DeviceId, DeviceKind, PlatformKind};
+use optimium_sync::{EventBuffer, Words};
 use optimium_tensor::{Error, ErrorKind, Result};
 
 use super::event::{Activity, Event, EventKind, Transfer};
 
-/// A buffer of events for any number of writers, who never wait: each event gets a slot of its own by one atomic
-/// addition. When the slots are used up, further events are counted and lost.
+/// A buffer of events for any number of writers, who never wait: when there is no more room, further events are counted and
+/// lost. Both events of an activity are kept, or both are lost.
 #[derive(Debug)]
 pub struct EventRecorder {
-    slots: Box<[Slot]>,
-    /// Slots that were asked for, which may be more than there are.
-    taken: AtomicUsize,
+    /// An event's words: the kind and one, the thread, and the operation or the tensor; nanoseconds since the origin; source and
+    /// destination of a copy.
+    buffer: EventBuffer,
     origin: Instant,
-}
-
-/// One event. It is written last to first: `what` is not zero as soon as the rest is there.
-#[derive(Debug, Default)]
-struct Slot {
-    /// The kind and one, the thread, and the operation or the tensor.
-    what: AtomicU64,
-    /// Nanoseconds since the origin.
-    time: AtomicU64,
-    /// Source and destination of a copy.
-    devices: AtomicU64,
 }
 
 /// What an activity is about.
@@ -54,36 +43,28 @@ impl EventRecorder {
     /// # Errors
     /// [`OutOfResource`](ErrorKind::OutOfResource) where there is not so much memory.
     pub fn new(bytes: usize) -> Result<EventRecorder> {
-        let count = (bytes / size_of::<Slot>()).max(2);
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(count).map_err(|cause| {
+        let buffer = EventBuffer::new((bytes / EventBuffer::BYTES_PER_EVENT).max(2)).map_err(|cause| {
             Error::new(ErrorKind::OutOfResource, format!("no memory for {bytes} bytes of events"))
                 .with_cause(cause)
         })?;
-        slots.resize_with(count, Slot::default);
-        Ok(EventRecorder { slots: slots.into(), taken: AtomicUsize::new(0), origin: common_origin() })
+        Ok(EventRecorder { buffer, origin: common_origin() })
     }
 
-    /// Records that `activity` lasted from `start` to `end`. Both events are kept, or both are lost.
+    /// Records that `activity` lasted from `start` to `end`.
     pub fn record(&self, activity: Activity, subject: Subject, start: Instant, end: Instant) {
-        // Slots are not reused: no order with other memory is needed.
-        let first = self.taken.fetch_add(2, Ordering::Relaxed);
-        let Some([begin_slot, end_slot]) = self.slots.get(first..).and_then(<[Slot]>::first_chunk) else {
-            return;
-        };
-        let (about, devices) = encoded(subject);
-        for (slot, time, is_end) in [(begin_slot, start, false), (end_slot, end, true)] {
-            let since = u64::try_from(time.saturating_duration_since(self.origin).as_nanos());
-            slot.time.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
-            slot.devices.store(devices, Ordering::Relaxed);
-            let kind = 2 * activity as u64 + u64::from(is_end);
-            slot.what.store(about | (kind + 1) << KIND_SHIFT, Ordering::Release);
-        }
+        self.buffer.push_pair(|| {
+            let (about, devices) = encoded(subject);
+            [(start, false), (end, true)].map(|(time, is_end)| {
+                let since = u64::try_from(time.saturating_duration_since(self.origin).as_nanos());
+                let kind = 2 * activity as u64 + u64::from(is_end);
+                [about | (kind + 1) << KIND_SHIFT, since.unwrap_or(u64::MAX), devices]
+            })
+        });
     }
 
     /// The events so far, by time.
     pub fn events(&self) -> Vec<Event> {
-        let mut events: Vec<Event> = self.slots.iter().take(self.taken()).filter_map(Slot::event).collect();
+        let mut events: Vec<Event> = self.buffer.events().filter_map(decoded).collect();
         // What begins where something else ends comes after it: the sort keeps ends and begins of one time in the order of writing.
         events.sort_by_key(|event| event.time);
         events
@@ -91,17 +72,12 @@ impl EventRecorder {
 
     /// Events that found no room.
     pub fn lost(&self) -> usize {
-        // An odd slot at the end holds no pair.
-        self.taken() - self.taken().min(self.slots.len() & !1)
+        self.buffer.lost()
     }
 
     /// Bytes that would have had room for all events so far.
     pub fn needed_bytes(&self) -> usize {
-        self.taken().saturating_mul(size_of::<Slot>())
-    }
-
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.buffer.asked().saturating_mul(EventBuffer::BYTES_PER_EVENT)
     }
 }
 
@@ -116,7 +92,7 @@ const KIND_SHIFT: u32 = 56;
 const THREAD_SHIFT: u32 = 32;
 const THREAD_MASK: u64 = 0xff_ffff;
 
-/// The parts of a slot that say what an event is about.
+/// The parts of an event's words that say what it is about.
 fn encoded(subject: Subject) -> (u64, u64) {
     match subject {
         Subject::Model => (0, 0),
@@ -130,29 +106,25 @@ fn encoded(subject: Subject) -> (u64, u64) {
     }
 }
 
-impl Slot {
-    fn event(&self) -> Option<Event> {
-        let what = self.what.load(Ordering::Acquire);
-        let kind = EventKind::all().nth(usize::try_from((what >> KIND_SHIFT).checked_sub(1)?).ok()?)?;
-        let devices = self.devices.load(Ordering::Relaxed);
-        let number = what as u32;
-        let has_operation = matches!(kind.activity, Activity::LayerExecute | Activity::Wait);
-        Some(Event {
-            kind,
-            time: Duration::from_nanos(self.time.load(Ordering::Relaxed)),
-            operation: has_operation.then_some(number),
-            thread: (kind.activity == Activity::LayerExecute)
-                .then_some((what >> THREAD_SHIFT & THREAD_MASK) as u32),
-            transfer: match kind.activity {
-                Activity::Copy => Some(Transfer {
-                    tensor: number,
-                    source: device_of_code(devices >> 32)?,
-                    destination: device_of_code(devices & 0xffff_ffff)?,
-                }),
-                _ => None,
-            },
-        })
-    }
+fn decoded([what, time, devices]: Words) -> Option<Event> {
+    let kind = EventKind::all().nth(usize::try_from((what >> KIND_SHIFT).checked_sub(1)?).ok()?)?;
+    let number = what as u32;
+    let has_operation = matches!(kind.activity, Activity::LayerExecute | Activity::Wait);
+    Some(Event {
+        kind,
+        time: Duration::from_nanos(time),
+        operation: has_operation.then_some(number),
+        thread: (kind.activity == Activity::LayerExecute)
+            .then_some((what >> THREAD_SHIFT & THREAD_MASK) as u32),
+        transfer: match kind.activity {
+            Activity::Copy => Some(Transfer {
+                tensor: number,
+                source: device_of_code(devices >> 32)?,
+                destination: device_of_code(devices & 0xffff_ffff)?,
+            }),
+            _ => None,
+        },
+    })
 }
 
 /// Platform, kind, number and host, a byte each.
@@ -215,18 +187,9 @@ mod tests {
 
     #[test]
     fn events_without_room_are_counted() {
-        let room = 5;
-        let recorder = EventRecorder::new(room * size_of::<Slot>()).unwrap();
+        let recorder = EventRecorder::new(5 * EventBuffer::BYTES_PER_EVENT).unwrap();
         let now = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..100 {
-                        recorder.record(Activity::ModelExecute, Subject::Model, now, now);
-                    }
-                });
-            }
-        });
+        (0..400).for_each(|_| recorder.record(Activity::ModelExecute, Subject::Model, now, now));
         assert_eq!(recorder.events().len(), 4);
         assert_eq!(recorder.lost(), 796);
     }

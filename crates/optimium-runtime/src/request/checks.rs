@@ -5,6 +5,7 @@ use std::ops::Range;
 use optimium_device::Append;
 use optimium_tensor::{ElementType, Error, Expr, Result, Tensor};
 
+use super::made::Made;
 use super::{Tensors, model};
 use crate::info::TensorInfo;
 use crate::lease::{addresses, overlap};
@@ -41,7 +42,7 @@ pub(super) fn types(what: &str, infos: &[TensorInfo], tensors: &mut [Tensor]) ->
 
 /// Sees to it that only tensors that the model can use so are not contiguous: inputs are copied where it cannot.
 pub(super) fn layouts(model: &model::Inner, inputs: &mut [Tensor], outputs: &[Tensor]) -> Result<()> {
-    let appends = model.scheduler.appends();
+    let appends = &model.appends;
     let is_along = |tensor: &Tensor, axis: usize| {
         tensor.blocks().is_none_or(|blocks| blocks.count == blocks_before(tensor, axis))
     };
@@ -79,10 +80,15 @@ fn begins_with(output: &Tensor, input: &Tensor, axis: usize) -> bool {
 }
 
 /// Checks that outputs can be written and that nothing else of the call lies in their memory, but for what they begin with.
-pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
-    let read: Vec<_> = inputs.iter().map(addresses).collect();
-    let written: Vec<_> = outputs.iter().map(addresses).collect();
-    let appends = model.scheduler.appends();
+/// `spans` are the addresses of inputs and outputs.
+pub(super) fn memory(
+    model: &model::Inner,
+    inputs: &[Tensor],
+    outputs: &[Tensor],
+    spans: &[Option<Range<usize>>],
+) -> Result<()> {
+    let (read, written) = spans.split_at(inputs.len());
+    let appends = &model.appends;
     for (i, (info, output)) in model.outputs.iter().zip(outputs).enumerate() {
         let refuse = |why: String| Err(Error::invalid_argument(format!("the output {:?} {why}", info.name)));
         if output.element_type() == ElementType::String {
@@ -105,6 +111,11 @@ pub(super) fn memory(model: &model::Inner, inputs: &[Tensor], outputs: &[Tensor]
                     return refuse(format!(
                         "shares memory with the input {name:?}, but does not begin with it: both have to be views of one array from \
                          its start, as in array[:, :, :n] and array[:, :, :n + 1]"
+                    ));
+                }
+                None if model.scheduler.executables().len() > 1 => {
+                    return refuse(format!(
+                        "shares memory with the input {name:?}: only caches that grow, of a model in one stage, can do so"
                     ));
                 }
                 None => return refuse(format!("shares memory with the input {name:?}")),
@@ -140,9 +151,17 @@ impl BoundShapes {
         self.inputs.iter().zip(inputs).all(|(dims, tensor)| dims == tensor.dims())
     }
 
-    /// Checks the shapes of `outputs`.
-    pub(super) fn check_outputs(&self, infos: &[TensorInfo], outputs: &[Tensor]) -> Result<()> {
-        for ((info, expected), tensor) in infos.iter().zip(&self.outputs).zip(outputs) {
+    /// Checks the shapes of those `outputs` that the inference does not make itself.
+    pub(super) fn check_outputs(
+        &self,
+        infos: &[TensorInfo],
+        outputs: &[Tensor],
+        made: Option<&Made>,
+    ) -> Result<()> {
+        for (index, ((info, expected), tensor)) in infos.iter().zip(&self.outputs).zip(outputs).enumerate() {
+            if made.is_some_and(|made| made[index]) {
+                continue;
+            }
             let fits = |(expected, &given): (&Option<i64>, &usize)| {
                 expected.is_none_or(|expected| usize::try_from(expected) == Ok(given))
             };

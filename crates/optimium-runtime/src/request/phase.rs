@@ -19,6 +19,20 @@ pub enum InferStatus {
     Fault,
 }
 
+impl InferStatus {
+    /// All of them.
+    pub const ALL: [InferStatus; 3] = [InferStatus::Ready, InferStatus::Running, InferStatus::Fault];
+
+    /// The name that users know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            InferStatus::Ready => "READY",
+            InferStatus::Running => "RUNNING",
+            InferStatus::Fault => "FAULT",
+        }
+    }
+}
+
 /// What is called when an inference ends.
 pub type Callback = Arc<dyn Fn(InferStatus, Option<&Error>) + Send + Sync>;
 
@@ -142,14 +156,30 @@ impl Phase {
     /// # Errors
     /// `result` comes back where there is one, and nothing has changed.
     pub(super) fn end_quietly(&self, result: Result<()>) -> Result<(), Result<()>> {
-        let mut state = self.lock();
-        if state.callback.is_some() {
-            return Err(result);
-        }
-        state.status = if result.is_err() { InferStatus::Fault } else { InferStatus::Ready };
+        let Some(mut state) = self.settle(&result) else { return Err(result) };
         state.unreported = result.err();
         self.wake(state);
         Ok(())
+    }
+
+    /// As [`end_quietly`](Phase::end_quietly), on the thread of the caller, who takes the result: nobody else is told an error.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn end_for_caller(&self, result: Result<()>) -> Result<Result<()>, Result<()>> {
+        let Some(state) = self.settle(&result) else { return Err(result) };
+        self.wake(state);
+        Ok(result)
+    }
+
+    /// Sets the final state, unless there is a callback.
+    fn settle(&self, result: &Result<()>) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if state.callback.is_some() {
+            return None;
+        }
+        state.status = if result.is_err() { InferStatus::Fault } else { InferStatus::Ready };
+        Some(state)
     }
 
     /// Waits for the inference and its callback to end, at most `period`; on a thread that runs a callback of this

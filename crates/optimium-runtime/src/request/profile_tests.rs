@@ -28,7 +28,8 @@ fn inferences_are_repeated_and_recorded() {
         counting.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }))
-    .create_request();
+    .create_request()
+    .unwrap();
     assert_eq!(request.profile_events().unwrap_err().kind(), ErrorKind::InvalidOperation);
     profile(&request, options(5, 3)).unwrap();
     assert_eq!(runs.load(Ordering::Relaxed), 8);
@@ -45,7 +46,7 @@ fn inferences_are_repeated_and_recorded() {
 
 #[test]
 fn means_that_settle_end_a_profile() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     let threshold = Duration::from_secs(1);
     let settling = ProfileOptions { stop_threshold: threshold, check_period: 2, ..options(100, 0) };
     profile(&request, settling).unwrap();
@@ -54,7 +55,7 @@ fn means_that_settle_end_a_profile() {
 
 #[test]
 fn events_without_room_are_counted() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     profile(&request, ProfileOptions { event_buffer_size: 100, ..options(50, 0) }).unwrap();
     let (events, lost) = request.profile_events().unwrap();
     assert_eq!((events.len(), lost), (4, 2 * (1 + 50 + 50) - 4));
@@ -66,7 +67,7 @@ fn events_without_room_are_counted() {
 
 #[test]
 fn progress_can_be_asked() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     assert_eq!(request.profile_progress(), None);
     let mut seen = Vec::new();
     let warming = ProfileOptions { warmup_time: Duration::from_millis(150), ..options(3, 1) };
@@ -83,7 +84,7 @@ fn progress_can_be_asked() {
 
 #[test]
 fn what_a_run_consists_of_is_not_always_told() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     assert_eq!(request.run_details().unwrap_err().kind(), ErrorKind::InvalidOperation);
     profile(&request, options(1, 0)).unwrap();
     assert_eq!(request.run_details().unwrap_err().kind(), ErrorKind::NotImplemented);
@@ -91,7 +92,7 @@ fn what_a_run_consists_of_is_not_always_told() {
 
 #[test]
 fn wrong_options_are_refused() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     for wrong in [options(0, 1), ProfileOptions { event_buffer_size: usize::MAX, ..options(1, 1) }] {
         assert_eq!(profile(&request, wrong).unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert_eq!(request.status(), InferStatus::Ready);
@@ -101,7 +102,7 @@ fn wrong_options_are_refused() {
 #[test]
 fn interruptions_cancel_a_profile() {
     let (work, _begun, _end) = blocking();
-    let request = model(work).create_request();
+    let request = model(work).create_request().unwrap();
     let (given, results) = (Tensors::Ordered(inputs(1)), Tensors::Ordered(outputs(1)));
     let error = request.profile(given, results, options(1, 0), &mut || true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InferCanceled);
@@ -109,7 +110,7 @@ fn interruptions_cancel_a_profile() {
 
 #[test]
 fn callbacks_may_profile() {
-    let request = Arc::new(model(doubling()).create_request());
+    let request = Arc::new(model(doubling()).create_request().unwrap());
     let inner = Arc::downgrade(&request);
     let (done, is_done) = std::sync::mpsc::channel();
     let first = AtomicUsize::new(0);

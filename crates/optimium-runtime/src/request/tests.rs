@@ -3,54 +3,30 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use optimium_device::{Backend, CompileOptions, Executable, Observer, OperationInfo, local_info};
-use optimium_graph::{Graph, Unsupported};
+use optimium_device::{Cancellation, OperationInfo, local_info};
+use optimium_graph::Graph;
 use optimium_tensor::{Buffer, ElementType, Expr, TensorShape};
 use optimium_testing::each_case;
 
 use super::*;
+use crate::fake::{self, Fake, Faked};
 use crate::model::InputShapes;
 use crate::options::LoadOptions;
 
 pub(super) type Work = Arc<dyn Fn(&[Tensor], &[Tensor], &Cancellation) -> Result<()> + Send + Sync>;
 
-struct Fake(Work);
+#[derive(Clone)]
+struct Working(Work);
 
-impl Backend for Fake {
-    fn unsupported(&self, _: &Graph) -> Vec<Unsupported> {
-        Vec::new()
+impl Fake for Working {
+    fn compiled(&self, _: &Graph) -> Self {
+        self.clone()
     }
-    fn compile(&self, _: &Arc<Graph>, _: &CompileOptions) -> Result<Arc<dyn Executable>> {
-        Ok(Arc::new(Fake(self.0.clone())))
-    }
-}
-
-impl Executable for Fake {
     fn operations(&self) -> Vec<OperationInfo> {
         Vec::new()
     }
-    fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>> {
-        Ok(Box::new(FakeState(self.0.clone())))
-    }
-}
-
-struct FakeState(Work);
-
-impl ExecutionState for FakeState {
     fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
         self.0(inputs, outputs, cancellation)
-    }
-    fn run_observed(
-        &mut self,
-        inputs: &[Tensor],
-        outputs: &[Tensor],
-        cancellation: &Cancellation,
-        observer: &dyn Observer,
-    ) -> Result<()> {
-        let start = Instant::now();
-        self.run(inputs, outputs, cancellation)?;
-        observer.step(0, 0, start, Instant::now());
-        Ok(())
     }
     fn intermediate_names(&self) -> Vec<String> {
         vec!["inner/:1".into()]
@@ -79,7 +55,7 @@ fn graph() -> Graph {
 
 fn model_with(options: &LoadOptions, work: Work) -> Model {
     crate::initialize().unwrap();
-    Model::compile(graph(), local_info().devices[0], &Fake(work), options).unwrap()
+    Model::compile(graph(), local_info().devices[0], &Faked(Working(work)), options).unwrap()
 }
 
 pub(super) fn model(work: Work) -> Model {
@@ -89,14 +65,8 @@ pub(super) fn model(work: Work) -> Model {
 /// Work that doubles the first input.
 pub(super) fn doubling() -> Work {
     Arc::new(|inputs, outputs, _| {
-        let (from, to) = (&inputs[0], &outputs[0]);
-        let (buffer, _) = to.buffer().unwrap();
-        buffer.release(optimium_tensor::Access::Write);
-        {
-            let from: Vec<f32> = inputs_of(from);
-            to.write::<f32>()?.iter_mut().zip(from).for_each(|(to, from)| *to = 2.0 * from);
-        }
-        buffer.acquire(optimium_tensor::Access::Write)
+        let from: Vec<f32> = inputs_of(&inputs[0]);
+        fake::write(&outputs[0], |to| to.iter_mut().zip(from).for_each(|(to, from)| *to = 2.0 * from))
     })
 }
 
@@ -143,7 +113,7 @@ fn wait(request: &InferRequest) -> Result<bool> {
 
 #[test]
 fn runs_again_and_again_with_shapes_that_change() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     for n in [1, 3, 3, 2] {
         let (mut given, results) = (inputs(n), outputs(n));
         given[0] = Tensor::from_slice(&[n, 4], &vec![1.5f32; 4 * n]).unwrap();
@@ -156,7 +126,7 @@ fn runs_again_and_again_with_shapes_that_change() {
 
 #[test]
 fn names_may_come_in_any_order() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     let [a, b] = <[Tensor; 2]>::try_from(inputs(1)).unwrap();
     let [x, y] = <[Tensor; 2]>::try_from(outputs(1)).unwrap();
     request
@@ -167,7 +137,7 @@ fn names_may_come_in_any_order() {
 
 #[test]
 fn wrong_tensors_are_refused_before_anything_runs() {
-    let request = model(Arc::new(|_, _, _| panic!("must not run"))).create_request();
+    let request = model(Arc::new(|_, _, _| panic!("must not run"))).create_request().unwrap();
     let read_only = || {
         let memory = Arc::new(Buffer::zeroed(16).unwrap());
         let pointer = std::ptr::NonNull::new(memory.as_ptr()).unwrap();
@@ -221,7 +191,7 @@ fn wrong_tensors_are_refused_before_anything_runs() {
 fn a_running_request_and_its_tensors_are_taken() {
     let (work, begun, end) = blocking();
     let model = model(work);
-    let (request, other) = (model.create_request(), model.create_request());
+    let (request, other) = (model.create_request().unwrap(), model.create_request().unwrap());
     let (given, results) = (inputs(1), outputs(1));
     infer(&request, given.clone(), results.clone()).unwrap();
     begun.recv().unwrap();
@@ -249,7 +219,8 @@ fn a_fault_is_reported_once_and_then_forgiven() {
         1 => panic!("defect"),
         _ => Ok(()),
     }))
-    .create_request();
+    .create_request()
+    .unwrap();
     for text in ["out of range", "defect"] {
         infer(&request, inputs(1), outputs(1)).unwrap();
         while request.status() == InferStatus::Running {
@@ -272,7 +243,7 @@ fn a_fault_is_reported_once_and_then_forgiven() {
 #[test]
 fn a_cancelled_inference_says_so() {
     let (work, begun, end) = blocking();
-    let request = model(work).create_request();
+    let request = model(work).create_request().unwrap();
     request.cancel();
     infer(&request, inputs(1), outputs(1)).unwrap();
     begun.recv().unwrap();
@@ -285,7 +256,7 @@ fn a_cancelled_inference_says_so() {
 
 #[test]
 fn a_callback_may_use_the_request() {
-    let request = Arc::new(model(doubling()).create_request());
+    let request = Arc::new(model(doubling()).create_request().unwrap());
     let (seen, calls) = mpsc::channel();
     let in_callback = Arc::downgrade(&request);
     let left = AtomicUsize::new(2);
@@ -308,7 +279,7 @@ fn a_callback_may_use_the_request() {
 
 #[test]
 fn a_callback_that_panics_harms_nobody() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     request.set_callback(Some(Arc::new(|_, _| panic!("in the callback"))));
     for _ in 0..3 {
         infer(&request, inputs(1), outputs(1)).unwrap();
@@ -321,7 +292,7 @@ fn what_runs_outlives_its_handles() {
     let (work, begun, end) = blocking();
     let results = outputs(1);
     let model = model(work);
-    let request = model.create_request();
+    let request = model.create_request().unwrap();
     infer(&request, inputs(1), results.clone()).unwrap();
     begun.recv().unwrap();
     drop((model, request));
@@ -335,7 +306,7 @@ fn what_runs_outlives_its_handles() {
 #[test]
 fn many_requests_share_a_model() {
     let model = model(doubling());
-    let requests: Vec<InferRequest> = (0..32).map(|_| model.create_request()).collect();
+    let requests: Vec<InferRequest> = (0..32).map(|_| model.create_request().unwrap()).collect();
     let results: Vec<Vec<Tensor>> = requests.iter().map(|_| outputs(2)).collect();
     for (i, (request, results)) in requests.iter().zip(&results).enumerate() {
         let mut given = inputs(2);
@@ -350,7 +321,7 @@ fn many_requests_share_a_model() {
 
 #[test]
 fn callers_may_change_their_ways() {
-    let request = model(doubling()).create_request();
+    let request = model(doubling()).create_request().unwrap();
     let (calls, called) = mpsc::channel();
     request.set_callback(Some(Arc::new(move |_, _| calls.send(std::thread::current().id()).unwrap())));
     let here = std::thread::current().id();
@@ -390,7 +361,7 @@ fn several_inferences_of_one_caller_run_side_by_side() {
     if model.0.scheduler.max_workers() < 2 {
         return;
     }
-    let requests = [model.create_request(), model.create_request()];
+    let requests = [model.create_request().unwrap(), model.create_request().unwrap()];
     for _ in 0..4 {
         for request in &requests {
             infer(request, inputs(1), outputs(1)).unwrap();
@@ -413,7 +384,8 @@ fn quick_waits_do_all_of_a_wait_or_nothing() {
         n if n % 5 == 4 => Err(Error::infer("the fifth")),
         _ => Ok(()),
     }))
-    .create_request();
+    .create_request()
+    .unwrap();
     let (mut quick, mut failed) = (0, 0);
     for _ in 0..1000 {
         infer(&request, inputs(1), outputs(1)).unwrap();
@@ -448,13 +420,13 @@ fn many_threads_infer_cancel_and_drop() {
             let model = &model;
             scope.spawn(move || {
                 let mut random = optimium_testing::Random::new(seed + 1);
-                let mut request = model.create_request();
+                let mut request = model.create_request().unwrap();
                 for _ in 0..400 {
                     infer(&request, inputs(1), outputs(1)).unwrap();
                     let action = random.range(0, 6) as usize;
                     match action {
                         0 => request.cancel(),
-                        1 => request = model.create_request(),
+                        1 => request = model.create_request().unwrap(),
                         2 => while request.status() == InferStatus::Running {},
                         3 => drop(request.wait(Some(Duration::from_micros(30)), &mut || false)),
                         _ => {}
@@ -475,7 +447,7 @@ fn many_threads_infer_cancel_and_drop() {
 fn intermediate_tensors_can_be_read_and_saved() {
     let folder = std::env::temp_dir().join(format!("optimium-intermediates-{}", std::process::id()));
     let options = LoadOptions { intermediate_save_path: Some(folder.clone()), ..LoadOptions::default() };
-    let request = model_with(&options, doubling()).create_request();
+    let request = model_with(&options, doubling()).create_request().unwrap();
     assert_eq!(request.tensor("inner/:1").unwrap_err().kind(), ErrorKind::InvalidOperation);
     let results = outputs(1);
     infer(&request, inputs(1), results.clone()).unwrap();
@@ -487,7 +459,7 @@ fn intermediate_tensors_can_be_read_and_saved() {
     assert!(index.contains("inner/:1") && index.contains("00000.npy"), "{index}");
     assert_eq!(inputs_of(&crate::tensor_file::load(&folder.join("00000.npy")).unwrap()), [7.0]);
     std::fs::remove_dir_all(folder).unwrap();
-    let refused = model(doubling()).create_request().tensor("inner/:1").unwrap_err();
+    let refused = model(doubling()).create_request().unwrap().tensor("inner/:1").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidOperation);
 }
 
@@ -510,7 +482,7 @@ fn shapes_follow_from_shapes() {
 #[test]
 fn what_follows_an_inference_finds_it_ended() {
     let (work, begun, end) = blocking();
-    let request = Arc::new(model(work).create_request());
+    let request = Arc::new(model(work).create_request().unwrap());
     let called_back = Arc::new(AtomicUsize::new(0));
     let counter = called_back.clone();
     request.set_callback(Some(Arc::new(move |_, _| {

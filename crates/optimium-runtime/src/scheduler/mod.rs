@@ -116,6 +116,19 @@ impl Scheduler {
         self.workers().check_process()
     }
 
+    /// Whether `workers`, those of the runtime that is alive, are its own.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) where they are not.
+    pub(crate) fn check_runs_on(&self, workers: Option<&Arc<Workers>>) -> Result<()> {
+        let own = self.workers();
+        if workers.is_some_and(|workers| std::ptr::eq(&raw const **workers, own)) {
+            Ok(())
+        } else {
+            Err(stopped())
+        }
+    }
+
     /// How many inferences it runs at once at most, on threads of its own.
     #[cfg(test)]
     pub(crate) fn max_workers(&self) -> usize {

@@ -4,7 +4,7 @@
 //! `u32`, the header `{"type": "F32", "shape": [2, 3]}`, and the elements row by row. Strings stand in the
 //! header, as
 //! `"strings"`. All numbers are little-endian. NumPy's format has no name for some types: BF16 is written as
-//! `uint16`, quantized types as their integers, and strings are refused.
+//! `uint16`, types of 8 or fewer bits as `uint8`, quantized types as their integers, and strings are refused.
 
 mod npy;
 mod own;

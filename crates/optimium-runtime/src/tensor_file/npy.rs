@@ -26,10 +26,8 @@ const NAMES: [(ElementType, &str); 12] = [
 
 /// The file of `tensor`.
 pub(super) fn write(tensor: &Tensor) -> Result<Vec<u8>> {
-    let stored = match tensor.element_type().storage() {
-        ElementType::BF16 => ElementType::U16,
-        other => other,
-    };
+    let storage = tensor.element_type().storage();
+    let stored = storage.as_bits().unwrap_or(storage);
     let name = NAMES.iter().find(|(element_type, _)| *element_type == stored).ok_or_else(|| {
         Error::type_mismatch(format!("a tensor of {} cannot be saved as .npy", tensor.element_type()))
     })?;

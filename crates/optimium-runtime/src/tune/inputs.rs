@@ -117,7 +117,7 @@ impl Random {
                 // The fraction of a number from one to two.
                 F16 => element.copy_from_slice(&(0x3c00 | bits as u16 & 0x3ff).to_le_bytes()),
                 BF16 => element.copy_from_slice(&(0x3f80 | bits as u16 & 0x7f).to_le_bytes()),
-                I8 | U8 => element[0] = bits as u8,
+                I8 | U8 | I4 | U4 | I2 | U2 => element[0] = bits as u8,
                 _ => element[0] = bits as u8 & 1,
             }
         }

@@ -107,6 +107,8 @@ pub fn tune_model(path: &Path, options: &TuneOptions, progress: Progress<'_>) ->
         target.ok_or_else(|| Error::not_implemented("there is nothing to be tuned for this machine"))?;
     let passphrase = options.load.passphrase.as_deref();
     let mut opened = optimium_container::open_packed(path, passphrase, Some(&target))?;
+    // Better now than after all has been measured.
+    optimium_container::check_tunable(path)?;
     let was_packed = opened.packed.is_some();
     compile_options.packed =
         opened.packed.take().map(|stored| PackedWeights::new(stored.buffer, stored.places));

@@ -87,7 +87,7 @@ fn options(threads: usize) -> LoadOptions {
 fn results(model: &Model) -> Vec<f32> {
     let x = Tensor::from_slice(&[3, 40], &Random::new(2).floats(120)).expect("values fit");
     let y = Tensor::zeros(ElementType::F32, &[3, 20]).expect("there is memory");
-    let request = model.create_request();
+    let request = model.create_request().expect("the runtime runs");
     request.infer(Tensors::Ordered(vec![x]), Tensors::Ordered(vec![y.clone()])).expect("it begins");
     request.wait(None, &mut || false).expect("it ends");
     y.to_f32s().expect("floats")

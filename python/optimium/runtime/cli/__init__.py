@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> None:
-    """Runs the command. Its packages are an extra: without them it says how to install them."""
+    """Runs the command. Its packages are an extra: without them it says how to install them.
+
+    Where interrupts end the process, as `optimium._command` lets them while packages are imported, the command takes them over.
+    """
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401
@@ -14,4 +18,6 @@ def main() -> None:
         sys.exit("the command line needs more packages: pip install 'optimium-runtime[cli]'")
     from ._app import app
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     app()

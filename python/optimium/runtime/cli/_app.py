@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -22,7 +23,39 @@ app = typer.Typer(
 )
 _errors = Console(stderr=True)
 
-_Model = Annotated[Path, typer.Argument(help="A model folder, or an .onnx or .tflite file.")]
+
+
+def _path(text: str) -> Path:
+    """A path on the command line: an empty one is a variable that is not set, hardly the current folder."""
+    if not text:
+        raise typer.BadParameter("the path is empty")
+    return Path(text)
+
+
+class _Precision(str, enum.Enum):
+    """How exact products are to be."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
+class _Weights(str, enum.Enum):
+    """What large matrices are stored as."""
+
+    BF16 = "bf16"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class _Scheduler(str, enum.Enum):
+    """How inferences share the machine."""
+
+    SIMPLE = "simple"
+    EXCLUSIVE = "exclusive"
+    PIPELINE = "pipeline"
+
+
+_Model = Annotated[Path, typer.Argument(parser=_path, metavar="MODEL", help="A model folder, or an .onnx or .tflite file.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Inputs = Annotated[
     list[str] | None,
@@ -30,6 +63,7 @@ _Inputs = Annotated[
 ]
 _Dims = Annotated[list[str] | None, typer.Option("--dim", help="SYMBOL=SIZE for random inputs; 1 where not given.")]
 _Seed = Annotated[int, typer.Option(help="Seed of the inputs that are not given, which are random.")]
+_Precise = Annotated[_Precision, typer.Option("--precision", help="How exact products are.")]
 _Threads = Annotated[int | None, typer.Option(help="Threads of one inference.")]
 
 
@@ -40,6 +74,26 @@ def _guarded(work: Callable[[], None]) -> None:
     except (rt.RuntimeException, OSError, ValueError, MemoryError) as error:
         _errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
+
+
+def _sizes(options: Sequence[str] | None, name: str = "--dim") -> dict[str, int]:
+    """The sizes in options of the form SYMBOL=SIZE."""
+    try:
+        return _run.sizes(options or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=name) from error
+
+
+def _check_files(written: Sequence[tuple[str, Path | None]], read: Sequence[tuple[str, Path | None]]) -> None:
+    """Refuses files that would be written twice, or over what is read."""
+    known = {path.resolve(): name for name, path in read if path is not None}
+    for name, path in written:
+        if path is None or str(path) == "-":
+            continue
+        own = f"that of {name}"
+        other = known.setdefault(path.resolve(), own)
+        if other != own:
+            raise typer.BadParameter(f"{path} is the same file as {other}", param_hint=name)
 
 
 def _progress() -> Progress:
@@ -56,7 +110,7 @@ def _load(path: Path, **options: Any) -> rt.Model:
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    source: Annotated[Path, typer.Argument(parser=_path, metavar="SOURCE", help="An .onnx or .tflite file.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The model folder to be written; the model's name by default."),
@@ -65,9 +119,7 @@ def convert(
         bool,
         typer.Option(help="Store the weights also as kernels for this machine read them, for faster loading."),
     ] = True,
-    weights: Annotated[
-        str | None, typer.Option(help="Store large matrices in fewer bits: bf16, int8 or int4.")
-    ] = None,
+    weights: Annotated[_Weights | None, typer.Option(help="Store large matrices in fewer bits.")] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(help="A tensor that nothing is fused over, so that it can be read; as often as needed."),
@@ -83,7 +135,7 @@ def convert(
                 source,
                 destination,
                 pack=pack,
-                weights=cast(Any, weights),
+                weights=None if weights is None else cast(Any, weights.value),
                 keep_tensors=keep,
                 progress=lambda what, done: progress.update(task, description=what, completed=done),
             )
@@ -125,13 +177,14 @@ def run(
     repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are timed.")] = 1,
     warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before.")] = 0,
     threads: _Threads = None,
+    precision: _Precise = _Precision.F32,
     as_json: _AsJson = False,
 ) -> None:
     """Runs a model and times it."""
 
     def work() -> None:
-        loaded = _load(model, threads=threads)
-        arrays = _run.inputs(loaded, inputs or [], _run.sizes(dims or []), seed)
+        loaded = _load(model, threads=threads, precision=precision.value)
+        arrays = _run.inputs(loaded, inputs or [], _sizes(dims), seed)
         with _progress() as progress:
             task = progress.add_task("running", total=warmup + repeat)
             results, times = _run.run(loaded, arrays, warmup, repeat, lambda: progress.advance(task))
@@ -145,7 +198,10 @@ def run(
 
 @app.command()
 def tune(
-    model: Annotated[Path, typer.Argument(help="A model folder, or with --output an .onnx or .tflite file.")],
+    model: Annotated[
+        Path,
+        typer.Argument(parser=_path, metavar="MODEL", help="A model folder, or with --output an .onnx or .tflite file."),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Convert the model file to this folder first.")
     ] = None,
@@ -154,7 +210,7 @@ def tune(
         list[str] | None,
         typer.Option("--size", help="SYMBOL=SIZE of a dynamic dimension; batch 1, images 224, 128 where not given."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
+    precision: _Precise = _Precision.F32,
     seconds: Annotated[float, typer.Option(min=0, help="About how long it may take.")] = 10.0,
     as_json: _AsJson = False,
 ) -> None:
@@ -163,10 +219,10 @@ def tune(
     def work() -> None:
         if output is None and model.is_file():
             raise ValueError(f"{model} is not a model folder: convert it first, or say with --output where to")
-        named = _run.sizes(sizes or [], "--size")
+        named = _sizes(sizes, "--size")
         if output is not None:
             rt.convert(model, output)
-        options = {"threads": threads, "precision": precision}
+        options = {"threads": threads, "precision": precision.value}
         result = _tune.tune(output or model, named, seconds, _errors, **options)
         if as_json:
             typer.echo(json.dumps(_tune.report(result), indent=2))
@@ -180,19 +236,25 @@ def tune(
 def profile(
     model: Annotated[
         Path,
-        typer.Argument(help="A model folder, an .onnx or .tflite file, or what --json wrote, which is shown again."),
+        typer.Argument(
+            parser=_path,
+            metavar="MODEL",
+            help="A model folder, an .onnx or .tflite file, or what --json wrote, which is shown again.",
+        ),
     ],
     inputs: _Inputs = None,
     dims: _Dims = None,
     seed: _Seed = 0,
     repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are measured.")] = 100,
     warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before, at least.")] = 10,
-    warmup_time: Annotated[float, typer.Option(min=0, help="Seconds of inferences before, at least.")] = 1.0,
+    warmup_time: Annotated[
+        float, typer.Option(min=0, max=_profile.LONGEST_WARMUP, help="Seconds of inferences before, at least.")
+    ] = 1.0,
     threads: _Threads = None,
-    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
+    precision: _Precise = _Precision.F32,
     scheduler: Annotated[
-        str, typer.Option(help="simple, exclusive or pipeline: inferences follow each other through stages.")
-    ] = "simple",
+        _Scheduler, typer.Option(help="How inferences share the machine; pipeline: they follow each other through stages.")
+    ] = _Scheduler.SIMPLE,
     stages: Annotated[
         int | None, typer.Option(min=1, help="Stages of a pipeline; as many as threads where not given.")
     ] = None,
@@ -211,12 +273,15 @@ def profile(
     """Measures the layers of a model: their times, and what the machine could do."""
 
     def subject(path: Path) -> report.Subject:
-        schedule = {"scheduler_type": _profile.scheduler(scheduler), "stages": stages}
-        loaded = _load(path, threads=threads, precision=precision, **schedule)
-        arrays = _run.inputs(loaded, inputs or [], _run.sizes(dims or []), seed)
-        return report.Subject(loaded, arrays, source=str(path), precision=precision)
+        schedule = {"scheduler_type": rt.SchedulerType[scheduler.name], "stages": stages}
+        loaded = _load(path, threads=threads, precision=precision.value, **schedule)
+        arrays = _run.inputs(loaded, inputs or [], _sizes(dims), seed)
+        return report.Subject(loaded, arrays, source=str(path), precision=precision.value)
 
     def work() -> None:
+        _check_files(
+            [("--json", stored), ("--trace", trace), ("--html", html)], [("the model", model), ("the baseline", baseline)]
+        )
         paths = [path for path in (model, baseline) if path is not None]
         known = {path: report.load(path) for path in paths if _profile.is_stored(path)}
         new = [subject(path) for path in paths if path not in known]

@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from optimium.runtime import SchedulerType, report
+from optimium.runtime import report
 from optimium.runtime.report import Change, Comparison, Profile, Subject, Timing
 
 #: Turns that two models take.
 TURNS = 6
+
+#: Seconds of warming up that can be asked for: a day.
+LONGEST_WARMUP = 86_400
 
 
 def measure(
@@ -40,14 +43,6 @@ def measure(
             turns=TURNS if len(subjects) > 1 else 1,
             progress=advance,
         )
-
-
-def scheduler(name: str) -> SchedulerType:
-    """The scheduler of that name."""
-    known = {kind.name.lower(): kind for kind in SchedulerType}
-    if name not in known:
-        raise ValueError(f"there is no scheduler {name!r}; there are {', '.join(known)}")
-    return known[name]
 
 
 def is_stored(path: Path) -> bool:

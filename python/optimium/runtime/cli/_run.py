@@ -13,12 +13,24 @@ import optimium.runtime as rt
 from optimium.runtime._inputs import Arrays, empty_outputs, random_inputs
 
 
-def sizes(options: Sequence[str], option: str = "--dim") -> dict[str, int]:
+#: No dimension of a tensor is larger.
+_LARGEST_SIZE = 2**63 - 1
+
+
+def sizes(options: Sequence[str]) -> dict[str, int]:
     """The sizes in options of the form SYMBOL=SIZE."""
-    named = dict(option.split("=", 1) for option in options if "=" in option)
-    if len(named) != len(options) or not all(size.isdecimal() for size in named.values()):
-        raise ValueError(f"a {option} looks like batch=4")
-    return {name: int(size) for name, size in named.items()}
+    named: dict[str, int] = {}
+    for option in options:
+        name, _, size = option.rpartition("=")
+        if not name or not (size.isascii() and size.removeprefix("-").isdecimal()):
+            raise ValueError(f"{option!r} is no size: it looks like batch=4")
+        if name in named:
+            raise ValueError(f"the size of {name} is given twice")
+        # Longer numbers than that may not even be converted.
+        if size.startswith("-") or len(size) > len(str(_LARGEST_SIZE)) or int(size) > _LARGEST_SIZE:
+            raise ValueError(f"{name} cannot be {size}: sizes are numbers from 0 to {_LARGEST_SIZE}")
+        named[name] = int(size)
+    return named
 
 
 def inputs(model: rt.Model, files: Sequence[str], dims: Mapping[str, int], seed: int) -> Arrays:
@@ -57,7 +69,8 @@ def run(
         if round_number >= warmup:
             times.append(time.perf_counter() - start)
         advance()
-    return {name: tensor.to_numpy() for name, tensor in outputs.items()}, times
+    results = {name: outputs[name] if name in outputs else request.get_tensor(name) for name in model.output_names}
+    return {name: tensor.to_numpy() for name, tensor in results.items()}, times
 
 
 def save(results: Arrays, path: Path) -> None:

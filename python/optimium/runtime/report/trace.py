@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ _Event = dict[str, Any]
 
 #: Tracks besides those of the workers, below them; the model's is on top.
 _OTHERS = ("QUEUE", "WAIT", "COPY", "LAUNCH", "DEVICE_EXECUTE")
+
+#: What every inference has one of: for each layer and worker, or for each tensor.
+_NUMBERED = ("MODEL_EXECUTE", "LAYER_EXECUTE", "WAIT", "COPY")
 
 
 def write_trace(profiles: Sequence[Profile] | Profile, path: str | os.PathLike[str]) -> None:
@@ -41,11 +45,30 @@ def _events_of(profile: Profile, process: int) -> Iterator[_Event]:
     tracks = _Tracks(process)
     yield {"ph": "M", "name": "process_name", "pid": process, "args": {"name": f"{profile.title} #{process}"}}
     events = []
-    for span in profile.spans:
+    for span, inference in zip(profile.spans, _inferences(profile), strict=True):
         layer = None if span.operation is None else profile.layers[span.operation]
-        events.append(_event(span, layer, process, tracks.of(span, _track_name(span, layer, several))))
+        track = tracks.of(span, _track_name(span, layer, several))
+        events.append(_event(span, layer, inference, process, track))
     yield from tracks.names()
     yield from events
+
+
+def _inferences(profile: Profile) -> list[int | None]:
+    """For each span the number of its inference, from 1 on; None where that cannot be told.
+
+    Stages keep the order, so that the third time that a worker does a layer is for the third inference.
+    """
+    numbers: list[int | None] = [None] * len(profile.spans)
+    if profile.lost_events:
+        return numbers
+    counts: Counter[object] = Counter()
+    for index in sorted(range(len(numbers)), key=lambda index: profile.spans[index].start):
+        span = profile.spans[index]
+        if span.activity in _NUMBERED:
+            what = span.activity, span.operation, span.thread, span.tensor
+            counts[what] += 1
+            numbers[index] = counts[what]
+    return numbers
 
 
 def _track_name(span: Span, layer: Layer | None, several: bool) -> tuple[int, str]:
@@ -85,11 +108,11 @@ class _Tracks:
             yield {**common, "name": "thread_sort_index", "args": {"sort_index": place}}
 
 
-def _event(span: Span, layer: Layer | None, process: int, track: int) -> _Event:
+def _event(span: Span, layer: Layer | None, inference: int | None, process: int, track: int) -> _Event:
     """A complete event; its times are in microseconds."""
     name, arguments = span.activity, dict[str, Any]()
     if span.activity == "MODEL_EXECUTE":
-        name = "inference"
+        name = "inference" if inference is None else f"inference {inference}"
     elif span.activity == "LAYER_EXECUTE" and layer:
         name, arguments = layer.name, _arguments(layer)
     elif span.activity == "WAIT" and layer:
@@ -97,6 +120,8 @@ def _event(span: Span, layer: Layer | None, process: int, track: int) -> _Event:
     elif span.activity == "COPY":
         name = f"copy {span.tensor}"
         arguments = {"tensor": span.tensor, "from": span.source, "to": span.destination}
+    if inference is not None:
+        arguments["inference"] = inference
     return {
         "ph": "X",
         "name": name,

@@ -1,18 +1,28 @@
 //! Shapes: one operator for all that keep the elements' order, and plain reductions.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use optimium_tensor::{Expr, TensorShape};
+
 use super::super::editor::Editor;
 use crate::ops::{Reduce, Reshape};
-use crate::{NodeId, Operator};
+use crate::{Graph, NodeId, Operator};
 
 /// Flatten, Squeeze and Unsqueeze, where the output's shape is known.
 pub(super) fn to_reshape(editor: &mut Editor, node: NodeId) -> Option<()> {
-    let known = match editor.op(node) {
-        Operator::Flatten(_) | Operator::Squeeze(_) | Operator::Unsqueeze(_) => true,
+    let is_known = match editor.op(node) {
+        Operator::Flatten(_) => true,
+        Operator::Squeeze(squeeze) => squeeze.axes.is_some(),
+        Operator::Unsqueeze(unsqueeze) => unsqueeze.axes.is_some(),
         Operator::Reshape(reshape) => reshape.dims.is_none(),
         _ => false,
     };
-    let x = editor.input(node, 0).filter(|_| known)?;
+    let x = editor.input(node, 0).filter(|_| is_known)?;
     let dims = editor.dims(editor.output(node)?)?.to_vec();
+    if matches!(editor.op(node), Operator::Reshape(_)) && !follow_from_inputs(editor.graph(), &dims) {
+        return None;
+    }
     editor.replace(node, reshape(dims), vec![Some(x)]);
     Some(())
 }
@@ -27,7 +37,21 @@ pub(super) fn merge_reshapes(editor: &mut Editor, node: NodeId) -> Option<()> {
     Some(())
 }
 
-fn reshape(dims: Vec<optimium_tensor::Expr>) -> Operator {
+/// Whether the sizes of the graph's inputs, not its data, decide `dims`.
+fn follow_from_inputs(graph: &Graph, dims: &[Expr]) -> bool {
+    let mut given: HashSet<Arc<str>> = HashSet::new();
+    let shapes = graph.inputs.iter().filter_map(|&id| graph.value(id).shape());
+    shapes.flat_map(TensorShape::dims).for_each(|dim| {
+        dim.visit_symbols(&mut |symbol| {
+            given.insert(symbol.clone());
+        });
+    });
+    let mut all = true;
+    dims.iter().for_each(|dim| dim.visit_symbols(&mut |symbol| all &= given.contains(symbol)));
+    all
+}
+
+fn reshape(dims: Vec<Expr>) -> Operator {
     Operator::Reshape(Reshape { dims: Some(dims), allow_zero: true })
 }
 

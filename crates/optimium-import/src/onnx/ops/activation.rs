@@ -100,6 +100,20 @@ pub(super) fn shrink(node: &mut NodeReader<'_, '_>) -> Result<()> {
     node.finish(Operator::Where, [Some(below), Some(raised), Some(inner)])
 }
 
+/// `a · sigmoid(alpha · a) · b`
+pub(super) fn swiglu(node: &mut NodeReader<'_, '_>) -> Result<()> {
+    let alpha = node.attributes.float_or("alpha", 1.0)?;
+    let (a, b) = (node.required(0)?, node.required(1)?);
+    let gate = if alpha == 1.0 {
+        node.activation(Activation::Silu, a)
+    } else {
+        let scaled = node.times(a, alpha)?;
+        let gate = node.activation(Activation::Sigmoid, scaled);
+        node.binary(Binary::Mul, a, gate)
+    };
+    node.finish(Operator::Binary { function: Binary::Mul }, [Some(gate), Some(b)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{Case, case, check, node};

@@ -1,10 +1,10 @@
 //! Operators that treat every element alone.
 
 use optimium_graph::ValueId;
-use optimium_graph::ops::{Binary, Cast, Comparison, Operator, Unary};
-use optimium_tensor::{Error, Result, Tensor};
+use optimium_graph::ops::{Binary, Cast, CastLike, Comparison, NarrowCast, Operator, PowerRounding, Unary};
+use optimium_tensor::{ElementType, Error, Result, Tensor};
 
-use super::super::node::{NodeReader, support, unsupported};
+use super::super::node::{NodeReader, support};
 use super::super::types::element_type_of_attribute;
 
 pub(super) fn unary(node: &mut NodeReader<'_, '_>, function: Unary) -> Result<()> {
@@ -92,20 +92,40 @@ pub(super) fn is_inf(node: &mut NodeReader<'_, '_>) -> Result<()> {
 }
 
 pub(super) fn cast(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    // Both are about 8-bit floating point, which no tensor has.
-    node.attributes.ignore(&["saturate", "round_mode"]);
     let to = element_type_of_attribute(node.attributes.required_int("to")?)?;
-    node.finish_with_all_inputs(Operator::Cast(Cast { to }))
+    let op = cast_to(node, to)?;
+    node.finish_with_all_inputs(op)
 }
 
 pub(super) fn cast_like(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    node.attributes.ignore(&["saturate", "round_mode"]);
-    let like = node.required(1)?;
-    let Some(to) = node.element_type(like) else {
-        return unsupported("unknown element type");
+    let (x, like) = (node.required(0)?, node.required(1)?);
+    if let Some(to) = node.element_type(like) {
+        let op = cast_to(node, to)?;
+        return node.finish(op, [Some(x)]);
+    }
+    let (saturate, rounding) = narrowing(node)?;
+    node.finish(Operator::CastLike(CastLike { saturate, rounding }), [Some(x), Some(like)])
+}
+
+/// The cast to that type.
+fn cast_to(node: &mut NodeReader<'_, '_>, to: ElementType) -> Result<Operator> {
+    let (saturate, rounding) = narrowing(node)?;
+    Ok(match to.is_narrow() {
+        true => Operator::NarrowCast(NarrowCast { to, saturate, rounding }),
+        false => Operator::Cast(Cast { to }),
+    })
+}
+
+/// The attributes of a cast about narrow types.
+fn narrowing(node: &mut NodeReader<'_, '_>) -> Result<(bool, PowerRounding)> {
+    let saturate = node.attributes.flag("saturate", true)?;
+    let rounding = match node.attributes.string_or("round_mode", "up")? {
+        "up" => PowerRounding::Up,
+        "down" => PowerRounding::Down,
+        "nearest" => PowerRounding::Nearest,
+        other => return Err(Error::model(format!("the rounding {other:?}"))),
     };
-    let x = node.input(0);
-    node.finish(Operator::Cast(Cast { to }), [x])
+    Ok((saturate, rounding))
 }
 
 pub(super) fn clip(node: &mut NodeReader<'_, '_>) -> Result<()> {
@@ -122,7 +142,9 @@ pub(super) fn clip(node: &mut NodeReader<'_, '_>) -> Result<()> {
 
 pub(super) fn dropout(node: &mut NodeReader<'_, '_>) -> Result<()> {
     node.attributes.ignore(&["ratio", "seed"]);
-    if let Some(training) = node.input(2) {
+    let ratio = node.input(1).and_then(|ratio| node.constant(ratio));
+    let keeps_all = ratio.is_some_and(|ratio| ratio.to_f32s().is_ok_and(|ratio| ratio == [0.0]));
+    if let Some(training) = node.input(2).filter(|_| !keeps_all) {
         let training = node.constant(training).map(|tensor: Tensor| tensor.to_i64s()).transpose()?;
         support(training.is_some_and(|training| training.iter().all(|&x| x == 0)), "training mode")?;
     }
@@ -134,7 +156,6 @@ pub(super) fn dropout(node: &mut NodeReader<'_, '_>) -> Result<()> {
 mod tests {
     use super::super::super::testing::{case, check, node, operators};
     use super::*;
-    use optimium_tensor::ElementType;
 
     #[test]
     fn become_what_they_mean() {
@@ -160,6 +181,15 @@ mod tests {
             ),
             case(13, node("Mod", &["a", "b"], &["y"]).int("fmod", 1), binary(Binary::Fmod)),
             case(9, node("Cast", &["x"], &["y"]).int("to", 7), Operator::Cast(Cast { to: ElementType::I64 })),
+            case(
+                24,
+                node("Cast", &["x"], &["y"]).int("to", 24).int("saturate", 0).text("round_mode", "down"),
+                Operator::NarrowCast(NarrowCast {
+                    to: ElementType::F8E8M0,
+                    saturate: false,
+                    rounding: PowerRounding::Down,
+                }),
+            ),
             case(15, node("CastLike", &["x", "l"], &["y"]), Operator::Cast(Cast { to: ElementType::F32 })),
             case(7, node("Clip", &["x"], &["y"]).float("min", 0.0), Operator::Clip),
             case(13, node("Clip", &["x", "", "h"], &["y"]), Operator::Clip),

@@ -1,8 +1,8 @@
 //! Operators that pick, join and rearrange elements.
 
 use optimium_graph::ops::{
-    Concat, Gather, GatherElements, GatherNd, OneHot, Operator, Reshape, ReverseSequence, ScatterElements,
-    ScatterNd, ScatterReduction, Slice, Split, Squeeze, TopK, Trilu,
+    Concat, Gather, GatherElements, GatherNd, OneHot, Operator, ReverseSequence, ScatterElements, ScatterNd,
+    ScatterReduction, Slice, Split, TopK, Trilu,
 };
 use optimium_tensor::{Error, Expr, Result};
 
@@ -116,30 +116,9 @@ pub(super) fn reverse_sequence(node: &mut NodeReader<'_, '_>) -> Result<()> {
     node.finish_with_all_inputs(Operator::ReverseSequence(ReverseSequence { batch_axis, time_axis }))
 }
 
-pub(super) fn non_zero(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    node.finish_with_all_inputs(Operator::NonZero)
-}
-
-/// The elements where a vector of conditions holds: gathered at the indices that are not zero.
-pub(super) fn compress(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    let (mut x, condition) = (node.required(0)?, node.required(1)?);
-    let axis = match node.attributes.int("axis")? {
-        Some(axis) => axis,
-        None => {
-            let flat = node.add_i64s("flat", &[-1])?;
-            let reshape = Reshape { dims: None, allow_zero: false };
-            x = node.step(Operator::Reshape(reshape), [Some(x), Some(flat)]);
-            0
-        }
-    };
-    let matrix = node.step(Operator::NonZero, [Some(condition)]);
-    let indices = node.step(Operator::Squeeze(Squeeze { axes: Some(vec![0]) }), [Some(matrix)]);
-    node.finish(Operator::Gather(Gather { axis }), [Some(x), Some(indices)])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{Case, case, check, node, operators};
+    use super::super::super::testing::{case, check, node, operators};
     use super::*;
 
     #[test]
@@ -148,18 +127,7 @@ mod tests {
         let top = |k| Operator::TopK(TopK { axis: -1, largest: true, sorted: true, k });
         let sizes = |sizes: [usize; 2]| Some(sizes.map(Expr::from).to_vec());
         let slice = || Operator::Slice(Slice { ranges: None });
-        let compress = Case {
-            opset: 11,
-            node: node("Compress", &["x", "c"], &["y"]).int("axis", 1),
-            constants: Vec::new(),
-            expected: vec![
-                Operator::NonZero,
-                Operator::Squeeze(Squeeze { axes: Some(vec![0]) }),
-                Operator::Gather(Gather { axis: 1 }),
-            ],
-        };
         check([
-            compress,
             case(9, x("Slice").ints("starts", &[1]).ints("ends", &[2]), slice()),
             case(13, node("Slice", &["x", "s", "e", "", "t"], &["y"]), slice()),
             case(

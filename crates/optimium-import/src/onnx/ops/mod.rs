@@ -4,17 +4,27 @@ mod activation;
 mod attention;
 mod control;
 mod elementwise;
+mod features;
+mod flex_attention;
+mod fourier;
+mod geometry;
 mod indexing;
+mod loss;
 mod matrix;
 mod microsoft;
 mod n_bits;
+mod narrow;
 mod normalization;
 mod quantization;
 mod recurrent;
 mod reduction;
 mod registry;
+mod sampling;
+mod selection;
 mod shaping;
 mod spatial;
+mod state;
+mod window;
 
 use optimium_tensor::Result;
 
@@ -35,11 +45,61 @@ pub(super) struct Operation {
     pub(super) read: Read,
 }
 
+/// Operators whose meaning did not change from their first version to version 7.
+pub(super) const UNCHANGED: &[&str] = &[
+    "Abs",
+    "ArgMax",
+    "ArgMin",
+    "AveragePool",
+    "Ceil",
+    "Constant",
+    "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
+    "Exp",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "LRN",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "MaxPool",
+    "Neg",
+    "Not",
+    "Reciprocal",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "Relu",
+    "Shape",
+    "Sigmoid",
+    "Size",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "SpaceToDepth",
+    "Sqrt",
+    "Squeeze",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+];
+
 /// The operator of that name.
 pub(super) fn find(domain: &str, name: &str) -> Option<&'static Operation> {
     let table = match domain {
         "" => registry::ONNX,
         "com.microsoft" => registry::MICROSOFT,
+        "ai.onnx.preview" => registry::PREVIEW,
+        "ai.onnx.ml" => registry::ML,
         _ => return None,
     };
     table.iter().find(|operation| operation.name == name)

@@ -41,13 +41,47 @@ pub(super) fn hardmax(node: &mut NodeReader<'_, '_>) -> Result<()> {
 }
 
 pub(super) fn batch(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    node.attributes.ignore(&["momentum"]);
+    let momentum = node.attributes.float_or("momentum", 0.9)?;
     let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
-    support(!node.attributes.flag("training_mode", false)?, "training mode")?;
+    if node.attributes.flag("training_mode", false)? {
+        return batch_in_training(node, momentum, epsilon);
+    }
     support(node.attributes.flag("spatial", true)?, "attribute spatial")?;
     support((1..node.outputs.len()).all(|index| node.output(index).is_none()), "outputs of training")?;
     node.outputs.truncate(1);
     node.finish_with_all_inputs(Operator::BatchNormalization(BatchNormalization { layout: LAYOUT, epsilon }))
+}
+
+/// Normalizes by the statistics of the batch. Outputs: y, and where wanted the running mean and variance.
+fn batch_in_training(node: &mut NodeReader<'_, '_>, momentum: f32, epsilon: f32) -> Result<()> {
+    let x = node.required(0)?;
+    let Some(rank) = node.rank(x).map(|rank| rank as i64) else { return unsupported("unknown rank") };
+    let axes: Vec<i64> = (0..rank).filter(|&axis| axis != 1).collect();
+    let mean = node.reduce(Reduction::Mean, x, Some(&axes), true);
+    let centred = node.binary(Binary::Sub, x, mean);
+    let squares = node.unary(Unary::Square, centred);
+    let variance = node.reduce(Reduction::Mean, squares, Some(&axes), true);
+    let spread = node.plus(variance, epsilon)?;
+    let spread = node.unary(Unary::Sqrt, spread);
+    let scaled = node.binary(Binary::Div, centred, spread);
+    let behind: Vec<i64> = (1..rank - 1).collect();
+    let per_channel = |node: &mut NodeReader<'_, '_>, index: usize| -> Result<ValueId> {
+        let value = node.required(index)?;
+        Ok(if behind.is_empty() { value } else { node.unsqueeze(value, &behind) })
+    };
+    let (scale, bias) = (per_channel(node, 1)?, per_channel(node, 2)?);
+    let scaled = node.binary(Binary::Mul, scaled, scale);
+    let y = node.binary(Binary::Add, scaled, bias);
+    node.give(0, y);
+    for (index, own) in [(1, mean), (2, variance)] {
+        if node.output(index).is_some() {
+            let (before, own) = (node.required(index + 2)?, node.reshape(own, &[-1])?);
+            let (kept, new) = (node.times(before, momentum)?, node.times(own, 1.0 - momentum)?);
+            let running = node.binary(Binary::Add, kept, new);
+            node.give(index, running);
+        }
+    }
+    support((3..node.outputs.len()).all(|index| node.output(index).is_none()), "outputs of training")
 }
 
 pub(super) fn instance(node: &mut NodeReader<'_, '_>) -> Result<()> {

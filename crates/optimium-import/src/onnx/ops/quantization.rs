@@ -10,14 +10,14 @@ use optimium_graph::ops::{
 };
 use optimium_tensor::{ElementType, Error, Result, Tensor};
 
-use super::super::node::{NodeReader, support};
+use super::super::node::{NodeReader, support, unsupported};
 use super::super::types::element_type_of_attribute;
 use super::matrix::plain_matmul;
+use super::narrow::{self, Sharing};
 use super::spatial;
 
 pub(super) fn quantize(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    // About 8-bit floating point, which no tensor has.
-    node.attributes.ignore(&["saturate"]);
+    let saturate = node.attributes.flag("saturate", true)?;
     let axis = node.attributes.int_or("axis", 1)?;
     let block_size = node.attributes.count_or("block_size", 0)?;
     let named = node.attributes.int_or("output_dtype", 0)?;
@@ -28,6 +28,10 @@ pub(super) fn quantize(node: &mut NodeReader<'_, '_>) -> Result<()> {
         (None, 0) => Some(ElementType::U8),
         (None, named) => Some(element_type_of_attribute(named)?),
     };
+    let zero_type = node.input(2).and_then(|zero| node.element_type(zero));
+    if let Some(to) = output_type.or(zero_type).filter(|to| to.is_narrow()) {
+        return narrow::quantize(node, to, Sharing { axis, block_size }, saturate);
+    }
     node.finish_with_all_inputs(Operator::QuantizeLinear(QuantizeLinear { axis, block_size, output_type }))
 }
 
@@ -40,6 +44,16 @@ pub(super) fn dequantize(node: &mut NodeReader<'_, '_>) -> Result<()> {
         let named = element_type_of_attribute(named)?;
         let scale = node.required(1)?;
         support(node.element_type(scale) == Some(named), "attribute output_dtype")?;
+    }
+    node.inputs[0] = narrow::widened(node, node.input(0))?;
+    let zero_point = narrow::widened(node, node.input(2))?;
+    if let Some(input) = node.inputs.get_mut(2) {
+        *input = zero_point;
+    }
+    let (x, scale) = (node.required(0)?, node.required(1)?);
+    if let Some(from) = node.element_type(x).filter(|from| from.is_narrow()) {
+        let Some(to) = node.element_type(scale) else { return unsupported("unknown element type") };
+        return narrow::dequantize(node, from, to, Sharing { axis, block_size });
     }
     node.finish_with_all_inputs(Operator::DequantizeLinear(DequantizeLinear { axis, block_size }))
 }

@@ -21,10 +21,11 @@ pub(super) fn arg(node: &mut NodeReader<'_, '_>, max: bool) -> Result<()> {
     node.finish_with_all_inputs(Operator::ArgReduce(ArgReduce { max, axis, keep_dims, select_last_index }))
 }
 
-pub(super) fn cumulative_sum(node: &mut NodeReader<'_, '_>) -> Result<()> {
+/// Sums of all elements up to each, or products.
+pub(super) fn cumulative(node: &mut NodeReader<'_, '_>, product: bool) -> Result<()> {
     let exclusive = node.attributes.flag("exclusive", false)?;
     let reverse = node.attributes.flag("reverse", false)?;
-    node.finish_with_all_inputs(Operator::CumSum(CumSum { axis: None, exclusive, reverse }))
+    node.finish_with_all_inputs(Operator::CumSum(CumSum { axis: None, exclusive, reverse, product }))
 }
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod tests {
             Operator::Reduce(Reduce { reduction, axes, keep_dims, noop_with_empty_axes: false })
         };
         let arg = ArgReduce { max: true, axis: -1, keep_dims: true, select_last_index: false };
-        let sum = CumSum { axis: None, exclusive: false, reverse: true };
+        let sum = CumSum { axis: None, exclusive: false, reverse: true, product: false };
         check([
             case(13, node("ReduceMean", &["x"], &["y"]).ints("axes", &[-1]), reduce(Some(vec![-1]), true)),
             case(18, node("ReduceMean", &["x", "a"], &["y"]).int("keepdims", 0), reduce(None, false)),

@@ -3,8 +3,9 @@
 use optimium_graph::ops::{Activation, Binary, Comparison, RecurrentKind, Reduction, Unary};
 
 use super::{
-    Operation, Read, activation, attention, control, elementwise as e, indexing, matrix, microsoft, n_bits,
-    normalization, quantization, recurrent, reduction, shaping, spatial,
+    Operation, Read, activation, attention, control, elementwise as e, features, flex_attention, fourier,
+    geometry, indexing, loss, matrix, microsoft, n_bits, normalization, quantization, recurrent, reduction,
+    sampling, selection, shaping, spatial, state, window,
 };
 
 const ANY: usize = usize::MAX;
@@ -19,6 +20,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Acos", (1, 1), 1, |n| e::unary(n, Unary::Acos)),
     op("Acosh", (1, 1), 1, |n| e::unary(n, Unary::Acosh)),
     op("Add", (2, 2), 1, |n| e::binary(n, Binary::Add)),
+    op("AffineGrid", (2, 2), 1, geometry::affine_grid),
     op("And", (2, 2), 1, |n| e::binary(n, Binary::And)),
     op("ArgMax", (1, 1), 1, |n| reduction::arg(n, true)),
     op("ArgMin", (1, 1), 1, |n| reduction::arg(n, false)),
@@ -29,17 +31,22 @@ pub(super) const ONNX: &[Operation] = &[
     op("Attention", (3, 7), 4, attention::attention),
     op("AveragePool", (1, 1), 1, spatial::average_pool),
     op("BatchNormalization", (5, 5), 5, normalization::batch),
+    op("BitCast", (1, 1), 1, sampling::bit_cast),
     op("BitShift", (2, 2), 1, e::bit_shift),
     op("BitwiseAnd", (2, 2), 1, |n| e::binary(n, Binary::BitwiseAnd)),
     op("BitwiseNot", (1, 1), 1, |n| e::unary(n, Unary::BitwiseNot)),
     op("BitwiseOr", (2, 2), 1, |n| e::binary(n, Binary::BitwiseOr)),
     op("BitwiseXor", (2, 2), 1, |n| e::binary(n, Binary::BitwiseXor)),
+    op("BlackmanWindow", (1, 1), 1, |n| window::cosine_window(n, [0.42, 0.5, 0.08])),
     op("Cast", (1, 1), 1, e::cast),
     op("CastLike", (2, 2), 1, e::cast_like),
+    op("CausalConvWithState", (2, 4), 2, state::causal_conv),
     op("Ceil", (1, 1), 1, |n| e::unary(n, Unary::Ceil)),
     op("Celu", (1, 1), 1, activation::celu),
+    op("CenterCropPad", (2, 2), 1, geometry::center_crop_pad),
     op("Clip", (1, 3), 1, e::clip),
-    op("Compress", (2, 2), 1, indexing::compress),
+    op("Col2Im", (3, 3), 1, geometry::columns_to_image),
+    op("Compress", (2, 2), 1, selection::compress),
     op("Concat", (1, ANY), 1, indexing::concat),
     op("Constant", (0, 0), 1, shaping::constant),
     op("ConstantOfShape", (1, 1), 1, shaping::constant_of_shape),
@@ -48,9 +55,13 @@ pub(super) const ONNX: &[Operation] = &[
     op("ConvTranspose", (2, 3), 1, spatial::conv_transpose),
     op("Cos", (1, 1), 1, |n| e::unary(n, Unary::Cos)),
     op("Cosh", (1, 1), 1, |n| e::unary(n, Unary::Cosh)),
-    op("CumSum", (2, 2), 1, reduction::cumulative_sum),
+    op("CumProd", (2, 2), 1, |n| reduction::cumulative(n, true)),
+    op("CumSum", (2, 2), 1, |n| reduction::cumulative(n, false)),
+    op("DFT", (1, 3), 1, fourier::dft),
+    op("DeformConv", (3, 5), 1, sampling::deform_conv),
     op("DepthToSpace", (1, 1), 1, spatial::depth_to_space),
     op("DequantizeLinear", (2, 3), 1, quantization::dequantize),
+    op("Det", (1, 1), 1, matrix::determinant),
     op("Div", (2, 2), 1, |n| e::binary(n, Binary::Div)),
     op("Dropout", (1, 3), 2, e::dropout),
     op("DynamicQuantizeLinear", (1, 1), 3, quantization::dynamic_quantize),
@@ -74,7 +85,10 @@ pub(super) const ONNX: &[Operation] = &[
     op("GlobalMaxPool", (1, 1), 1, |n| spatial::global_pool(n, Reduction::Max)),
     op("Greater", (2, 2), 1, |n| e::comparison(n, Comparison::Greater)),
     op("GreaterOrEqual", (2, 2), 1, |n| e::comparison(n, Comparison::GreaterOrEqual)),
+    op("GridSample", (2, 2), 1, sampling::grid_sample),
     op("GroupNormalization", (3, 3), 1, normalization::group),
+    op("HammingWindow", (1, 1), 1, |n| window::cosine_window(n, [25.0 / 46.0, 21.0 / 46.0, 0.0])),
+    op("HannWindow", (1, 1), 1, |n| window::cosine_window(n, [0.5, 0.5, 0.0])),
     op("HardSigmoid", (1, 1), 1, activation::hard_sigmoid),
     op("HardSwish", (1, 1), 1, |n| activation::plain(n, Activation::HardSwish)),
     op("Hardmax", (1, 1), 1, normalization::hardmax),
@@ -89,6 +103,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("LeakyRelu", (1, 1), 1, activation::leaky_relu),
     op("Less", (2, 2), 1, |n| e::comparison(n, Comparison::Less)),
     op("LessOrEqual", (2, 2), 1, |n| e::comparison(n, Comparison::LessOrEqual)),
+    op("LinearAttention", (3, 6), 2, attention::linear_attention),
     op("Log", (1, 1), 1, |n| e::unary(n, Unary::Log)),
     op("LogSoftmax", (1, 1), 1, |n| normalization::softmax(n, true)),
     op("Loop", (0, ANY), ANY, control::loop_),
@@ -98,14 +113,18 @@ pub(super) const ONNX: &[Operation] = &[
     op("MatMulInteger", (2, 4), 1, matrix::matmul_integer),
     op("Max", (1, ANY), 1, |n| e::chain(n, Binary::Max)),
     op("MaxPool", (1, 1), 2, spatial::max_pool),
+    op("MaxUnpool", (2, 3), 1, sampling::max_unpool),
     op("Mean", (1, ANY), 1, e::mean),
     op("MeanVarianceNormalization", (1, 1), 1, normalization::mean_variance),
+    op("MelWeightMatrix", (5, 5), 1, window::mel_weights),
     op("Min", (1, ANY), 1, |n| e::chain(n, Binary::Min)),
     op("Mish", (1, 1), 1, |n| activation::plain(n, Activation::Mish)),
     op("Mod", (2, 2), 1, e::modulo),
     op("Mul", (2, 2), 1, |n| e::binary(n, Binary::Mul)),
     op("Neg", (1, 1), 1, |n| e::unary(n, Unary::Neg)),
-    op("NonZero", (1, 1), 1, indexing::non_zero),
+    op("NegativeLogLikelihoodLoss", (2, 3), 1, loss::negative_log_likelihood),
+    op("NonMaxSuppression", (2, 5), 1, selection::non_max_suppression),
+    op("NonZero", (1, 1), 1, selection::non_zero),
     op("Not", (1, 1), 1, |n| e::unary(n, Unary::Not)),
     op("OneHot", (3, 3), 1, indexing::one_hot),
     op("Or", (2, 2), 1, |n| e::binary(n, Binary::Or)),
@@ -133,8 +152,10 @@ pub(super) const ONNX: &[Operation] = &[
     op("Reshape", (2, 2), 1, shaping::reshape),
     op("Resize", (1, 4), 1, spatial::resize),
     op("ReverseSequence", (2, 2), 1, indexing::reverse_sequence),
+    op("RoiAlign", (3, 3), 1, sampling::roi_align),
     op("RotaryEmbedding", (3, 4), 1, attention::rotary_embedding),
     op("Round", (1, 1), 1, |n| e::unary(n, Unary::Round)),
+    op("STFT", (2, 4), 1, fourier::stft),
     op("Scan", (0, ANY), ANY, control::scan),
     op("Scatter", (3, 3), 1, indexing::scatter_elements),
     op("ScatterElements", (3, 3), 1, indexing::scatter_elements),
@@ -150,6 +171,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Size", (1, 1), 1, shaping::size),
     op("Slice", (1, 5), 1, indexing::slice),
     op("Softmax", (1, 1), 1, |n| normalization::softmax(n, false)),
+    op("SoftmaxCrossEntropyLoss", (2, 3), 2, loss::softmax_cross_entropy),
     op("Softplus", (1, 1), 1, |n| activation::plain(n, Activation::Softplus)),
     op("Softsign", (1, 1), 1, |n| e::unary(n, Unary::Softsign)),
     op("SpaceToDepth", (1, 1), 1, spatial::space_to_depth),
@@ -158,18 +180,30 @@ pub(super) const ONNX: &[Operation] = &[
     op("Squeeze", (1, 2), 1, shaping::squeeze),
     op("Sub", (2, 2), 1, |n| e::binary(n, Binary::Sub)),
     op("Sum", (1, ANY), 1, |n| e::chain(n, Binary::Add)),
+    op("SwiGLU", (2, 2), 1, activation::swiglu),
     op("Swish", (1, 1), 1, activation::swish),
     op("Tan", (1, 1), 1, |n| e::unary(n, Unary::Tan)),
     op("Tanh", (1, 1), 1, |n| activation::plain(n, Activation::Tanh)),
+    op("TensorScatter", (2, 3), 1, state::tensor_scatter),
     op("ThresholdedRelu", (1, 1), 1, activation::thresholded_relu),
     op("Tile", (2, 2), 1, shaping::tile),
     op("TopK", (1, 2), 2, indexing::top_k),
     op("Transpose", (1, 1), 1, shaping::transpose),
     op("Trilu", (1, 2), 1, indexing::trilu),
+    op("Unique", (1, 1), 4, selection::unique),
     op("Unsqueeze", (1, 2), 1, shaping::unsqueeze),
     op("Upsample", (1, 2), 1, spatial::upsample),
     op("Where", (3, 3), 1, e::where_),
     op("Xor", (2, 2), 1, |n| e::binary(n, Binary::Xor)),
+];
+
+/// Operators of ONNX that are not final.
+pub(super) const PREVIEW: &[Operation] = &[op("FlexAttention", (3, 3), 1, flex_attention::flex_attention)];
+
+/// Operators of classical machine learning.
+pub(super) const ML: &[Operation] = &[
+    op("ArrayFeatureExtractor", (2, 2), 1, features::extractor),
+    op("Binarizer", (1, 1), 1, features::binarizer),
 ];
 
 /// Operators that ONNX Runtime writes when it optimizes or quantizes a model.
@@ -204,7 +238,7 @@ mod tests {
 
     #[test]
     fn no_operator_is_listed_twice() {
-        for table in [ONNX, MICROSOFT] {
+        for table in [ONNX, PREVIEW, ML, MICROSOFT] {
             let mut names: Vec<&str> = table.iter().map(|operation| operation.name).collect();
             let count = names.len();
             names.sort_unstable();

@@ -2,7 +2,7 @@
 
 use optimium_graph::ValueId;
 use optimium_graph::ops::{
-    AveragePool, Conv, ConvInteger, ConvTranspose, CoordinateMode, DepthToSpace, Fusion, GlobalPool,
+    AveragePool, Conv, ConvInteger, ConvTranspose, CoordinateMode, DepthToSpace, Fusion, Gather, GlobalPool,
     ImageLayout, LpPool, MaxPool, NearestMode, Operator, Padding, PoolWindow, Reduction, Resize, ResizeMode,
     SpaceToDepth,
 };
@@ -12,14 +12,14 @@ use super::super::attributes::{Attributes, missing};
 use super::super::node::{NodeReader, support, unsupported};
 
 /// The attributes that convolutions and pools share.
-struct Geometry {
-    strides: Vec<usize>,
-    dilations: Vec<usize>,
-    padding: Padding,
+pub(super) struct Geometry {
+    pub(super) strides: Vec<usize>,
+    pub(super) dilations: Vec<usize>,
+    pub(super) padding: Padding,
 }
 
 /// Reads the geometry of windows over `spatial` dimensions.
-fn geometry(attributes: &mut Attributes<'_>, spatial: usize) -> Result<Geometry> {
+pub(super) fn geometry(attributes: &mut Attributes<'_>, spatial: usize) -> Result<Geometry> {
     let strides = per_dimension(attributes, "strides", spatial, 1)?;
     let dilations = per_dimension(attributes, "dilations", spatial, 1)?;
     if strides.contains(&0) || dilations.contains(&0) {
@@ -190,9 +190,29 @@ pub(super) fn depth_to_space(node: &mut NodeReader<'_, '_>) -> Result<()> {
 
 pub(super) fn space_to_depth(node: &mut NodeReader<'_, '_>) -> Result<()> {
     let block = node.attributes.required_positive("blocksize")?;
-    support(node.attributes.string_or("mode", "DCR")? == "DCR", "the mode CRD")?;
-    let layout = ImageLayout::ChannelsFirst;
-    node.finish_with_all_inputs(Operator::SpaceToDepth(SpaceToDepth { layout, block }))
+    let op = Operator::SpaceToDepth(SpaceToDepth { layout: ImageLayout::ChannelsFirst, block });
+    match node.attributes.string_or("mode", "DCR")? {
+        "DCR" => node.finish_with_all_inputs(op),
+        "CRD" => {
+            let x = node.required(0)?;
+            let y = node.step(op, [Some(x)]);
+            depth_first(node, x, y, block)
+        }
+        other => Err(Error::model(format!("the mode {other:?}"))),
+    }
+}
+
+/// Gives the channels of `y`, in which those of `x` vary fastest, in the order in which they vary slowest.
+fn depth_first(node: &mut NodeReader<'_, '_>, x: ValueId, y: ValueId, block: usize) -> Result<()> {
+    let squared = i64::try_from(block).ok().and_then(|block| block.checked_mul(block));
+    let squared = squared.ok_or_else(|| Error::model(format!("blocks of side {block}")))?;
+    let (channels, blocks) = (node.size(x, 1), node.add_i64s("blocks", &[squared])?);
+    let count = node.binary(optimium_graph::ops::Binary::Mul, channels, blocks);
+    let order = node.count_to(count)?;
+    let order = node.reshape(order, &[squared, -1])?;
+    let order = node.transpose(order, &[1, 0]);
+    let order = node.reshape(order, &[-1])?;
+    node.finish(Operator::Gather(Gather { axis: 1 }), [Some(y), Some(order)])
 }
 
 pub(super) fn resize(node: &mut NodeReader<'_, '_>) -> Result<()> {

@@ -58,6 +58,6 @@ pub(super) fn finish_indices(
 pub(super) fn cumulative_sum(node: &mut OperatorReader<'_, '_>) -> Result<()> {
     let x = node.required(0)?;
     let (exclusive, reverse) = (node.options.bool(0)?, node.options.bool(1)?);
-    let op = CumSum { axis: Some(node.i64(1)?), exclusive, reverse };
+    let op = CumSum { axis: Some(node.i64(1)?), exclusive, reverse, product: false };
     node.finish(Operator::CumSum(op), [Some(x)])
 }

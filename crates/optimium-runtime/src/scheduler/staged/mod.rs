@@ -7,15 +7,13 @@
 //! |---|---|
 //! | `pass` | an inference on its way |
 //! | `frame` | the memory of what it carries from stage to stage |
-//! | `line` | who waits in front of which stage |
 //! | `stage` | a part of the model, and its execution state |
 //!
-//! Each stage has a thread, which takes an inference from the line, does the stage's part, and hands it on. The threads call nobody
+//! Who waits in front of which stage, a [`Line`] says. Each stage has a thread, which takes an inference from the line, does the stage's part, and hands it on. The threads call nobody
 //! back: where an inference has a callback, a worker of the runtime reports its end, so that callbacks may take their time, and
 //! may themselves wait for inferences of the same model.
 
 mod frame;
-mod line;
 mod pass;
 mod stage;
 
@@ -27,15 +25,15 @@ use std::time::Instant;
 
 use optimium_device::RunDetails;
 use optimium_graph::Graph;
+use optimium_sync::{Line, NotAdmitted};
 use optimium_tensor::{Error, ErrorKind, Result, Tensor};
 
 use crate::intermediates;
 use crate::profile::{Activity, Subject, Transfer};
 use crate::request::{Run, internal_error};
-use crate::scheduler::{Refusal, Workers, stopped};
+use crate::scheduler::{Refusal, Workers, stopped, workers};
 
 pub(crate) use frame::Crossing;
-use line::Line;
 use pass::{Pass, Series, Ticket};
 pub(crate) use stage::{SharedState, Stage};
 
@@ -57,7 +55,7 @@ pub(crate) struct Staged(Arc<Shared>);
 /// What the threads share.
 pub(crate) struct Shared {
     model: StagedModel,
-    line: Line,
+    line: Line<Ticket>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     workers: Arc<Workers>,
 }
@@ -90,7 +88,7 @@ impl Staged {
     pub(crate) fn submit(&self, run: Run) -> Result<(), Refusal> {
         let admission = self.0.workers.check_process().and_then(|()| {
             self.0.ensure_threads()?;
-            self.0.line.admit()
+            self.0.line.admit().map_err(refusal)
         });
         match admission {
             Ok(admission) => {
@@ -106,7 +104,7 @@ impl Staged {
         if self.0.workers.check_process().is_err() {
             return;
         }
-        for Ticket { series, .. } in self.0.line.withdraw(request) {
+        for Ticket { series, .. } in self.0.line.withdraw(|ticket| ticket.series.request == request) {
             series.fail(stage::cancelled());
             self.0.release(series);
         }
@@ -193,9 +191,7 @@ impl Shared {
             let thread = thread::Builder::new()
                 .name(format!("optimium-stage-{index}"))
                 .spawn(move || shared.work(index))
-                .map_err(|cause| {
-                    Error::new(ErrorKind::Os, format!("cannot start a thread: {cause}")).with_cause(cause)
-                })?;
+                .map_err(workers::no_thread)?;
             threads.push(thread);
         }
         Ok(())
@@ -285,6 +281,20 @@ impl Shared {
         {
             refusal.0.execute();
         }
+    }
+}
+
+/// The error of an inference that the line does not take.
+fn refusal(why: NotAdmitted) -> Error {
+    match why {
+        NotAdmitted::Stopped => stopped(),
+        NotAdmitted::Full(capacity) => Error::new(
+            ErrorKind::OutOfResource,
+            format!(
+                "the queue of the model is full: {capacity} inferences wait for their turn; wait for one of them to end, or load \
+                 the model with a larger queue_capacity"
+            ),
+        ),
     }
 }
 

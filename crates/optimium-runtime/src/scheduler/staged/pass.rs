@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use optimium_device::Cancellation;
+use optimium_sync as sync;
 use optimium_tensor::{Error, Result, Tensor};
 
 use crate::profile::{Activity, EventRecorder, Measurement, Repetition, Repetitions, Subject};
@@ -107,9 +108,17 @@ impl Ticket {
         };
         Ticket { series: Arc::new(series), which, queued: Instant::now() }
     }
+}
 
-    /// It begins, with `frame` for what crosses from stage to stage.
-    pub(super) fn begin(self, frame: Frame) -> Pass {
+impl sync::Ticket for Ticket {
+    type Frame = Frame;
+    type Pass = Pass;
+
+    fn cancellation(&self) -> &Arc<Cancellation> {
+        &self.series.cancellation
+    }
+
+    fn begin(self, frame: Frame) -> Pass {
         let Ticket { series, which, queued } = self;
         Pass { series, which, queued, begun: Instant::now(), ends: Vec::new(), frame, saved: Vec::new() }
     }

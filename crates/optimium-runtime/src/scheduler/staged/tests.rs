@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use optimium_device::{
-    Backend, Cancellation, CompileOptions, Executable, ExecutionState, Observer, OperationInfo, local_info,
-};
+use optimium_device::{Cancellation, OperationInfo, local_info};
 use optimium_graph::ops::{Operator, Unary};
-use optimium_graph::{Graph, Node, Unsupported};
+use optimium_graph::{Graph, Node};
 use optimium_tensor::{ElementType, Expr, Tensor, TensorShape};
 use optimium_testing::Random;
 
 use super::*;
+use crate::fake::{self, Fake, Faked};
 use crate::model::Model;
 use crate::options::{LoadOptions, SchedulerType};
 use crate::request::{InferRequest, InferStatus, Tensors};
@@ -23,22 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Work = Arc<dyn Fn(&str, &Cancellation) -> Result<()> + Send + Sync>;
 
 #[derive(Clone)]
-struct Fake {
+struct Stages {
     work: Work,
+    /// The nodes of a stage.
     nodes: Vec<String>,
+    /// What the stage gave last.
+    last: Option<f32>,
 }
 
-impl Backend for Fake {
-    fn unsupported(&self, _: &Graph) -> Vec<Unsupported> {
-        Vec::new()
-    }
-    fn compile(&self, graph: &Arc<Graph>, _: &CompileOptions) -> Result<Arc<dyn Executable>> {
+impl Fake for Stages {
+    fn compiled(&self, graph: &Graph) -> Self {
         let nodes = graph.nodes().iter().map(|node| node.name.clone()).collect();
-        Ok(Arc::new(Fake { work: self.work.clone(), nodes }))
+        Stages { nodes, ..self.clone() }
     }
-}
-
-impl Executable for Fake {
     fn operations(&self) -> Vec<OperationInfo> {
         let info = |name: &String| OperationInfo {
             name: name.clone(),
@@ -49,40 +45,12 @@ impl Executable for Fake {
         };
         self.nodes.iter().map(info).collect()
     }
-    fn create_state(self: Arc<Self>) -> Result<Box<dyn ExecutionState>> {
-        Ok(Box::new(FakeState { fake: (*self).clone(), last: None }))
-    }
-}
-
-struct FakeState {
-    fake: Fake,
-    last: Option<f32>,
-}
-
-impl ExecutionState for FakeState {
     fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
-        (self.fake.work)(&self.fake.nodes[0], cancellation)?;
+        (self.work)(&self.nodes[0], cancellation)?;
         // What comes first, if anything, is the model's input, for the sake of its dynamic dimension.
         let value = inputs[inputs.len() - 1].read::<f32>()?[0] + 1.0;
-        for output in outputs {
-            let (buffer, _) = output.buffer().unwrap();
-            buffer.release(optimium_tensor::Access::Write);
-            output.write::<f32>()?.fill(value);
-            buffer.acquire(optimium_tensor::Access::Write)?;
-        }
+        outputs.iter().try_for_each(|output| fake::write(output, |elements| elements.fill(value)))?;
         self.last = Some(value);
-        Ok(())
-    }
-    fn run_observed(
-        &mut self,
-        inputs: &[Tensor],
-        outputs: &[Tensor],
-        cancellation: &Cancellation,
-        observer: &dyn Observer,
-    ) -> Result<()> {
-        let start = Instant::now();
-        self.run(inputs, outputs, cancellation)?;
-        observer.step(0, 0, start, Instant::now());
         Ok(())
     }
     fn intermediate_names(&self) -> Vec<String> {
@@ -90,7 +58,7 @@ impl ExecutionState for FakeState {
     }
     fn intermediate(&self, name: &str) -> Result<Tensor> {
         match self.last {
-            Some(last) if self.fake.nodes[0] == name.replace("inner_", "") => Tensor::scalar(last),
+            Some(last) if self.nodes[0] == name.replace("inner_", "") => Tensor::scalar(last),
             _ => Err(Error::invalid_argument(name)),
         }
     }
@@ -114,7 +82,7 @@ fn model(stages: usize, options: LoadOptions, work: Work) -> Model {
     }
     graph.outputs = vec![value];
     let device = local_info().devices[0];
-    Model::compile(graph, device, &Fake { work, nodes: Vec::new() }, &options).unwrap()
+    Model::compile(graph, device, &Faked(Stages { work, nodes: Vec::new(), last: None }), &options).unwrap()
 }
 
 fn options(scheduler_type: SchedulerType, stages: usize) -> LoadOptions {
@@ -168,7 +136,7 @@ fn results_pass_through_all_stages() {
     for stages in 1..5 {
         let model = pipeline(stages, nothing());
         assert_eq!(model.operations().len(), stages);
-        let requests: Vec<InferRequest> = (0..20).map(|_| model.create_request()).collect();
+        let requests: Vec<InferRequest> = (0..20).map(|_| model.create_request().unwrap()).collect();
         for round in 0..3 {
             let outputs: Vec<Tensor> =
                 requests.iter().enumerate().map(|(i, r)| infer(r, (i * round) as f32).unwrap()).collect();
@@ -184,7 +152,7 @@ fn results_pass_through_all_stages() {
 fn stages_work_at_the_same_time() {
     let (work, at, open) = gated();
     let model = pipeline(2, work);
-    let requests = [model.create_request(), model.create_request()];
+    let requests = [model.create_request().unwrap(), model.create_request().unwrap()];
     let outputs: Vec<Tensor> = requests.iter().map(|request| infer(request, 0.0).unwrap()).collect();
     let next = || at.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), "node_0");
@@ -203,7 +171,7 @@ fn inferences_come_in_order_and_a_full_queue_refuses() {
         let (work, at, open) = gated();
         let options = LoadOptions { queue_capacity: Some(2), ..options(scheduler, 1) };
         let model = model(1, options, work);
-        let requests: Vec<InferRequest> = (0..4).map(|_| model.create_request()).collect();
+        let requests: Vec<InferRequest> = (0..4).map(|_| model.create_request().unwrap()).collect();
         let (tell, told) = mpsc::channel();
         for (i, request) in requests.iter().enumerate() {
             let tell = tell.clone();
@@ -234,7 +202,7 @@ fn inferences_come_in_order_and_a_full_queue_refuses() {
 fn what_waits_is_cancelled_at_once() {
     let (work, at, open) = gated();
     let model = model(1, options(SchedulerType::Exclusive, 1), work);
-    let (running, waiting) = (model.create_request(), model.create_request());
+    let (running, waiting) = (model.create_request().unwrap(), model.create_request().unwrap());
     infer(&running, 0.0).unwrap();
     at.recv_timeout(PATIENCE).unwrap();
     for with_callback in [false, true] {
@@ -273,7 +241,7 @@ fn failures_in_any_stage_harm_nobody_else() {
             }),
         );
         count.store(0, Ordering::Relaxed);
-        let requests: Vec<InferRequest> = (0..9).map(|_| model.create_request()).collect();
+        let requests: Vec<InferRequest> = (0..9).map(|_| model.create_request().unwrap()).collect();
         let outputs: Vec<Tensor> = requests.iter().map(|request| infer(request, 1.0).unwrap()).collect();
         for (i, (request, output)) in requests.iter().zip(outputs).enumerate() {
             match (i % 3, wait(request)) {
@@ -292,7 +260,7 @@ fn callbacks_may_wait_for_other_requests_of_the_model() {
         let model = pipeline(stages, nothing());
         let (tell, told) = mpsc::channel();
         for _ in 0..8 {
-            let (request, inner) = (model.create_request(), model.create_request());
+            let (request, inner) = (model.create_request().unwrap(), model.create_request().unwrap());
             inner.set_callback(Some(Arc::new(|_, _| {})));
             let tell = tell.clone();
             request.set_callback(Some(Arc::new(move |_, _| {
@@ -316,7 +284,7 @@ fn what_runs_outlives_its_handles() {
         crate::scheduler::Scheduler::Staged(staged) => Arc::downgrade(staged.shared()),
         crate::scheduler::Scheduler::Simple(_) => unreachable!("a pipeline"),
     };
-    let request = model.create_request();
+    let request = model.create_request().unwrap();
     let output = infer(&request, 0.0).unwrap();
     at.recv_timeout(PATIENCE).unwrap();
     drop((model, request));
@@ -334,7 +302,7 @@ fn what_runs_outlives_its_handles() {
 fn intermediate_tensors_belong_to_the_request_that_ran_last() {
     let options = LoadOptions { memory_optimization: false, ..options(SchedulerType::Pipeline, 2) };
     let model = model(2, options, nothing());
-    let (one, other) = (model.create_request(), model.create_request());
+    let (one, other) = (model.create_request().unwrap(), model.create_request().unwrap());
     let names = ["inner_node_0", "inner_node_1", "between_0"];
     let read = |request: &InferRequest| -> Vec<Result<f32, ErrorKind>> {
         let value = |name| request.tensor(name).map(|tensor| first(&tensor)).map_err(|error| error.kind());
@@ -363,7 +331,7 @@ fn a_profile_fills_the_pipeline() {
             Ok(())
         }),
     );
-    let request = model.create_request();
+    let request = model.create_request().unwrap();
     let tensor = || Tensors::Ordered(vec![Tensor::zeros(ElementType::F32, &[2]).unwrap()]);
     let options =
         ProfileOptions { repeat: 6, warmup: 2, warmup_time: Duration::ZERO, ..ProfileOptions::default() };
@@ -394,7 +362,7 @@ fn a_profile_fills_the_pipeline() {
 #[test]
 fn a_cancelled_profile_ends() {
     let model = pipeline(3, nothing());
-    let request = model.create_request();
+    let request = model.create_request().unwrap();
     let tensor = || Tensors::Ordered(vec![Tensor::zeros(ElementType::F32, &[2]).unwrap()]);
     let options = crate::profile::ProfileOptions {
         warmup_time: Duration::from_secs(3600),
@@ -430,7 +398,7 @@ fn many_threads_infer_cancel_and_drop() {
 /// Uses and misuses requests; the result is the number of inferences that were begun.
 fn hammer(model: &Model, calls: &Arc<AtomicUsize>, random: &mut Random) -> usize {
     let create = || {
-        let (request, calls) = (model.create_request(), calls.clone());
+        let (request, calls) = (model.create_request().unwrap(), calls.clone());
         request.set_callback(Some(Arc::new(move |_, _| {
             assert!(!calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(500), "in the callback");
         })));
