@@ -11,8 +11,8 @@ use crate::conv::Geometry;
 use crate::epilogue::Epilogue;
 use crate::{Part, Real, SharedSlice};
 
-/// One part of a depthwise convolution whose sizes have been checked.
-pub(super) struct Bands<'a, E> {
+/// One part of a depthwise convolution whose sizes have been checked. With `RING`, `x` is a ring of lines of one image.
+pub(super) struct Bands<'a, E, const RING: bool> {
     pub(super) depthwise: &'a Depthwise,
     pub(super) geometry: &'a Geometry,
     pub(super) x: &'a [E],
@@ -22,23 +22,31 @@ pub(super) struct Bands<'a, E> {
     /// The images and their output rows that all parts together compute.
     pub(super) images: Range<usize>,
     pub(super) rows: Range<usize>,
-    /// Lines of the ring that `x` is; none where it is whole images.
-    pub(super) ring: Option<usize>,
+    /// Lines of the ring.
+    pub(super) ring: usize,
     /// The output pixel, counted through all images, that `y` begins with.
     pub(super) first_pixel: usize,
 }
 
 /// One row, or two, of one block of channels of one image.
 #[derive(Clone, Copy)]
-pub(super) struct Band<'a, E> {
-    pub(super) bands: &'a Bands<'a, E>,
+pub(super) struct Band<'a, E, const RING: bool> {
+    pub(super) bands: &'a Bands<'a, E, RING>,
     pub(super) image: usize,
     pub(super) row: usize,
     pub(super) rows: usize,
     pub(super) block: usize,
 }
 
-impl<E: Real> SimdTask for Bands<'_, E> {
+impl<E: Real, const RING: bool> Bands<'_, E, RING> {
+    /// Computes the part with the instructions that the weights are packed for.
+    pub(super) fn run_at_level(self) {
+        let level = self.depthwise.level;
+        if E::ROUNDED { level.run_bf16(self) } else { level.run(self) }
+    }
+}
+
+impl<E: Real, const RING: bool> SimdTask for Bands<'_, E, RING> {
     type Output = ();
 
     #[inline(always)]
@@ -67,7 +75,7 @@ impl<E: Real> SimdTask for Bands<'_, E> {
     }
 }
 
-impl<E: Real> Band<'_, E> {
+impl<E: Real, const RING: bool> Band<'_, E, RING> {
     /// # Safety
     /// The slices have the sizes of the geometry, and no other part writes this band.
     #[inline(always)]
@@ -77,7 +85,10 @@ impl<E: Real> Band<'_, E> {
         // SAFETY: by the caller's promise.
         unsafe {
             match self.bands.depthwise.path {
-                Path::General => general::row(simd, self, store),
+                Path::General => {
+                    assert!(!RING, "rings are for windows");
+                    general::row(simd, self, store);
+                }
                 Path::Window { columns: 1, .. } => self.windows::<S, 1, 1>(simd, store),
                 Path::Window { columns: 3, stride: 1 } => self.windows::<S, 3, 1>(simd, store),
                 Path::Window { columns: 3, .. } => self.windows::<S, 3, 2>(simd, store),
@@ -167,12 +178,12 @@ impl<E: Real> Band<'_, E> {
             // lie in this band.
             unsafe {
                 let sums = if inner && count == T && channels == S::LANES {
-                    tile::sums::<S, E, K, STRIDE, T, TWO, false, false>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, false, false, RING>(simd, start, &source)
                 } else if inner && count == T && S::REGISTERS >= 32 {
-                    tile::sums::<S, E, K, STRIDE, T, TWO, false, true>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, false, true, RING>(simd, start, &source)
                 } else {
                     source.columns = valid_columns(left, (count - 1) * STRIDE + K, g.input[1]);
-                    tile::sums::<S, E, K, STRIDE, T, TWO, true, true>(simd, start, &source)
+                    tile::sums::<S, E, K, STRIDE, T, TWO, true, true, RING>(simd, start, &source)
                 };
                 let sums = store.activated(simd, sums, 1 + usize::from(TWO));
                 for (row, sums) in sums.iter().enumerate().take(1 + usize::from(TWO)) {
@@ -198,19 +209,15 @@ impl<E: Real> Band<'_, E> {
         let first_row = ((-top).max(0) as usize).min(under);
         let end_row = (g.input[0] as isize - top).clamp(first_row as isize, under as isize);
         let row_step = g.input[1] * g.input_stride;
-        let (first_line, wrap, back) = match self.bands.ring {
-            Some(lines) => {
-                let place = top.rem_euclid(lines as isize);
-                (place, lines - place as usize, lines * row_step)
-            }
-            None => ((self.image * g.input[0]) as isize + top, usize::MAX, 0),
-        };
+        let ring = self.bands.ring;
+        let first_line =
+            if RING { top.rem_euclid(ring as isize) } else { (self.image * g.input[0]) as isize + top };
         let before = first_line * row_step as isize - (g.padding[1] * g.input_stride) as isize;
         Source {
             x: self.bands.x.as_ptr().wrapping_add(self.first::<S>()).wrapping_offset(before),
             row_step,
-            wrap,
-            back,
+            wrap: ring.wrapping_sub(first_line as usize),
+            back: ring * row_step,
             pixel_step: g.input_stride,
             weights: depthwise.weights[self.block * window * columns * S::LANES..].as_ptr(),
             window,

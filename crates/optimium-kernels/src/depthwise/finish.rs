@@ -80,11 +80,11 @@ impl Store {
 }
 
 /// The rest of the epilogue, over a band that was just written.
-pub(super) struct Finish<'a, E> {
-    pub(super) band: &'a Band<'a, E>,
+pub(super) struct Finish<'a, E, const RING: bool> {
+    pub(super) band: &'a Band<'a, E, RING>,
 }
 
-impl<E: Real> Finish<'_, E> {
+impl<E: Real, const RING: bool> Finish<'_, E, RING> {
     /// Applies residual and activation in place.
     #[inline(always)]
     pub(super) fn run<S: Simd>(self, simd: S) {

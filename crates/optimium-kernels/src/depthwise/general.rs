@@ -39,8 +39,8 @@ impl Taps {
 
 /// Where a block of channels reads.
 #[derive(Clone, Copy)]
-struct Source<'a, E> {
-    band: &'a Band<'a, E>,
+struct Source<'a, E, const RING: bool> {
+    band: &'a Band<'a, E, RING>,
     /// The image, at its first channel.
     image: *const E,
     weights: *const f32,
@@ -52,7 +52,11 @@ struct Source<'a, E> {
 /// # Safety
 /// The slices have the sizes of the geometry, and no other part writes this band.
 #[inline(always)]
-pub(super) unsafe fn row<S: Simd, E: Real>(simd: S, band: &Band<'_, E>, store: Store) {
+pub(super) unsafe fn row<S: Simd, E: Real, const RING: bool>(
+    simd: S,
+    band: &Band<'_, E, RING>,
+    store: Store,
+) {
     let (g, depthwise) = (band.bands.geometry, band.bands.depthwise);
     let p = &depthwise.parameters;
     let [height, width] = g.input;
@@ -91,7 +95,7 @@ pub(super) unsafe fn row<S: Simd, E: Real>(simd: S, band: &Band<'_, E>, store: S
     }
 }
 
-impl<E: Real> Source<'_, E> {
+impl<E: Real, const RING: bool> Source<'_, E, RING> {
     /// The sums of `T` neighbouring outputs; `columns` are the taps of the first one.
     ///
     /// # Safety

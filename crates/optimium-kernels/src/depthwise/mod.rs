@@ -107,7 +107,7 @@ impl Depthwise {
     ) {
         self.check(geometry, x, epilogue, y);
         let (images, rows) = (0..geometry.batch, 0..geometry.output[0]);
-        let bands = band::Bands {
+        let bands: band::Bands<E, false> = band::Bands {
             depthwise: self,
             geometry,
             x,
@@ -116,10 +116,10 @@ impl Depthwise {
             part,
             images,
             rows,
-            ring: None,
+            ring: 0,
             first_pixel: 0,
         };
-        if E::ROUNDED { self.level.run_bf16(bands) } else { self.level.run(bands) }
+        bands.run_at_level()
     }
 
     fn check<E: Real>(

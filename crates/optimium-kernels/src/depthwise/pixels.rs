@@ -6,7 +6,7 @@ use super::band::Bands;
 use super::finish::Store;
 use crate::Real;
 
-impl<E: Real> Bands<'_, E> {
+impl<E: Real, const RING: bool> Bands<'_, E, RING> {
     /// Whether every output is a product of the input at the same place.
     #[inline(always)]
     pub(super) fn is_pixelwise(&self) -> bool {
@@ -19,10 +19,7 @@ impl<E: Real> Bands<'_, E> {
     #[inline(always)]
     fn is_whole(&self) -> bool {
         let g = self.geometry;
-        self.images == (0..g.batch)
-            && self.rows == (0..g.output[0])
-            && self.ring.is_none()
-            && self.first_pixel == 0
+        self.images == (0..g.batch) && self.rows == (0..g.output[0]) && !RING && self.first_pixel == 0
     }
 
     /// Computes this part's pixels; `store` is complete.

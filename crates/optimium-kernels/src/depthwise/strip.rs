@@ -75,8 +75,15 @@ impl Depthwise {
         epilogue.check(end, p.output_channels);
         let images = image..image + 1;
         let part = Part::WHOLE;
-        let bands =
-            Bands { depthwise: self, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel };
-        if E::ROUNDED { self.level.run_bf16(bands) } else { self.level.run(bands) }
+        let depthwise = self;
+        let Some(ring) = ring else {
+            let ring = 0;
+            let bands: Bands<E, false> =
+                Bands { depthwise, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel };
+            return bands.run_at_level();
+        };
+        let bands: Bands<E, true> =
+            Bands { depthwise, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel };
+        bands.run_at_level()
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Source<E> {
     pub(super) x: *const E,
     /// Elements from one image row to the next.
     pub(super) row_step: usize,
-    /// The first row that lies `back` elements before where it would.
+    /// In a ring, the first row that lies `back` elements before where it would.
     pub(super) wrap: usize,
     /// See `wrap`.
     pub(super) back: usize,
@@ -45,7 +45,7 @@ pub(crate) use repeat;
 /// The sums of `T` neighbouring outputs over a window of `K` columns and stride `STRIDE`; one row of them,
 /// or two neighbouring rows where `TWO` (the vertical stride is one then). All sums begin with `start`.
 ///
-/// Without `GUARDED` all columns lie in the image, without `MASKED` the block is full.
+/// Without `GUARDED` all columns lie in the image, without `MASKED` the block is full; only with `RING` the rows may wrap.
 ///
 /// # Safety
 /// The weights are of the window's size, and all pixels that `source` does not exclude are readable.
@@ -59,6 +59,7 @@ pub(super) unsafe fn sums<
     const TWO: bool,
     const GUARDED: bool,
     const MASKED: bool,
+    const RING: bool,
 >(
     simd: S,
     start: S::F32,
@@ -75,7 +76,7 @@ pub(super) unsafe fn sums<
         taps
     };
     let row = |r: usize| {
-        let back = if r >= source.wrap { source.back } else { 0 };
+        let back = if RING && r >= source.wrap { source.back } else { 0 };
         source.x.wrapping_add(r * source.row_step).wrapping_sub(back)
     };
     // SAFETY: only rows of the image are visited, with weights of rows of the window.
