@@ -187,7 +187,8 @@ class TestCommand:
         done = self.run("tune", folder, *self.SHORT, "--json", "--precision", "bf16")
         assert done.exit_code == 0, done.output
         report = json.loads(done.stdout)
-        assert report["choices"] == 4 and report["before"] >= report["after"] > 0
+        # A layer that reads or writes tensors stored in bfloat16 has one kernel; which ones do depends on the machine.
+        assert 1 <= report["choices"] <= 4 and report["before"] >= report["after"] > 0
 
     def test_a_model_file_is_converted_where_that_is_said(self, network: Path, tmp_path: Path) -> None:
         source = network.with_suffix(".onnx")
