@@ -119,9 +119,11 @@ pub trait ExecutionState: Send {
     /// # Errors
     /// [`Shape`](optimium_tensor::ErrorKind::Shape) for shapes that do not fit each other; [`InferCanceled`](optimium_tensor::ErrorKind::InferCanceled);
     /// [`Infer`](optimium_tensor::ErrorKind::Infer) for what only values show, an index out of range for instance.
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()>;
+    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
+        self.run_observed(inputs, outputs, cancellation, None)
+    }
 
-    /// As [`run`](ExecutionState::run), and tells `observer` of every step. A plain run pays nothing for it.
+    /// As [`run`](ExecutionState::run), and tells `observer` of every step. Without one, a run pays nothing for it.
     ///
     /// # Errors
     /// As there.
@@ -130,7 +132,7 @@ pub trait ExecutionState: Send {
         inputs: &[Tensor],
         outputs: &[Tensor],
         cancellation: &Cancellation,
-        observer: &dyn Observer,
+        observer: Option<&dyn Observer>,
     ) -> Result<()>;
 
     /// As [`run_observed`](ExecutionState::run_observed), for graphs whose data decide the sizes of outputs: an output may be left
@@ -147,10 +149,7 @@ pub trait ExecutionState: Send {
     ) -> Result<Vec<Tensor>> {
         let outputs: Option<Vec<Tensor>> = outputs.iter().cloned().collect();
         let outputs = outputs.ok_or_else(|| Error::invalid_argument("every output needs a tensor"))?;
-        match observer {
-            None => self.run(inputs, &outputs, cancellation)?,
-            Some(observer) => self.run_observed(inputs, &outputs, cancellation, observer)?,
-        }
+        self.run_observed(inputs, &outputs, cancellation, observer)?;
         Ok(outputs)
     }
 

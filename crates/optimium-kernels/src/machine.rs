@@ -63,7 +63,7 @@ pub fn multiply_adds(level: Level) -> f64 {
 /// Operations in a second of products of `u8` and `i8` summed in `i32`; a multiply-add is two.
 pub fn byte_products(level: Level) -> f64 {
     let seconds = fastest(LOOPS, || {
-        black_box(level.run(ByteProducts));
+        black_box(level.run_vnni(ByteProducts));
     });
     (8 * ROUNDS * CHAINS * level.lanes()) as f64 / seconds
 }

@@ -1,10 +1,13 @@
 //! What tensors of reals are stored in: single precision or bfloat16. Kernels compute in `f32` either way.
 
 use half::bf16;
-use optimium_simd::Simd;
+use optimium_simd::{Level, Simd};
+
+use crate::conv::BrainLines;
+use crate::depthwise::Bands;
 
 /// A stored real number: `f32` or [`bf16`].
-pub trait Real: bytemuck::Pod + Default + Into<f32> + Send + Sync {
+pub trait Real: Compiled + bytemuck::Pod + Default + Into<f32> + Send + Sync {
     /// Whether storing rounds. Such elements want the instructions of [`run_bf16`](optimium_simd::Level::run_bf16).
     const ROUNDED: bool;
 
@@ -29,6 +32,40 @@ pub trait Real: bytemuck::Pod + Default + Into<f32> + Send + Sync {
     /// # Panics
     /// Where there are fewer.
     fn round<S: Simd>(simd: S, x: &[Self], out: &mut [u16]);
+}
+
+/// Large kernels that are compiled here for each type. What is generic would be compiled again in every crate that calls it.
+pub trait Compiled: Sized {
+    /// Runs a part of a depthwise convolution.
+    fn run_bands(bands: Bands<'_, Self, false>);
+    /// The same from a ring of lines.
+    fn run_ring(bands: Bands<'_, Self, true>);
+    /// Runs lines of a convolution of pairs of bfloat16 that gives such elements.
+    fn run_lines(level: Level, lines: BrainLines<'_, Self>);
+}
+
+impl Compiled for f32 {
+    fn run_bands(bands: Bands<'_, f32, false>) {
+        bands.run_at_level();
+    }
+    fn run_ring(bands: Bands<'_, f32, true>) {
+        bands.run_at_level();
+    }
+    fn run_lines(level: Level, lines: BrainLines<'_, f32>) {
+        level.run_bf16(lines);
+    }
+}
+
+impl Compiled for bf16 {
+    fn run_bands(bands: Bands<'_, bf16, false>) {
+        bands.run_at_level();
+    }
+    fn run_ring(bands: Bands<'_, bf16, true>) {
+        bands.run_at_level();
+    }
+    fn run_lines(level: Level, lines: BrainLines<'_, bf16>) {
+        level.run_bf16(lines);
+    }
 }
 
 impl Real for f32 {

@@ -139,18 +139,17 @@ impl State {
 }
 
 impl ExecutionState for State {
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
-        self.run_watched(inputs, outputs, cancellation, Unwatched)
-    }
-
     fn run_observed(
         &mut self,
         inputs: &[Tensor],
         outputs: &[Tensor],
         cancellation: &Cancellation,
-        observer: &dyn Observer,
+        observer: Option<&dyn Observer>,
     ) -> Result<()> {
-        self.run_watched(inputs, outputs, cancellation, observer)
+        match observer {
+            None => self.run_watched(inputs, outputs, cancellation, Unwatched),
+            Some(observer) => self.run_watched(inputs, outputs, cancellation, observer),
+        }
     }
 
     fn details(&self) -> Option<RunDetails> {

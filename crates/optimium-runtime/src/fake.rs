@@ -51,20 +51,18 @@ impl<T: Fake> Executable for Faked<T> {
 }
 
 impl<T: Fake> ExecutionState for Faked<T> {
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
-        self.0.run(inputs, outputs, cancellation)
-    }
-
     fn run_observed(
         &mut self,
         inputs: &[Tensor],
         outputs: &[Tensor],
         cancellation: &Cancellation,
-        observer: &dyn Observer,
+        observer: Option<&dyn Observer>,
     ) -> Result<()> {
         let start = Instant::now();
-        self.run(inputs, outputs, cancellation)?;
-        observer.step(0, 0, start, Instant::now());
+        self.0.run(inputs, outputs, cancellation)?;
+        if let Some(observer) = observer {
+            observer.step(0, 0, start, Instant::now());
+        }
         Ok(())
     }
 

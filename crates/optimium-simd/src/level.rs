@@ -82,18 +82,15 @@ impl Level {
         }
     }
 
-    /// Runs `task` with this instruction set, or with the portable one where the machine lacks it.
+    /// Runs `task` with this instruction set, or with the portable one where the machine lacks it. Of
+    /// [`Level::Avx512Vnni`] the instructions of its base are taken, so that tasks without [`Simd::dot_u8_i8`] are compiled once
+    /// for both.
     #[inline]
     pub fn run<T: SimdTask>(self, task: T) -> T::Output {
         #[cfg(target_arch = "x86_64")]
         {
             match self {
-                Level::Avx512Vnni => {
-                    if let Some(simd) = Avx512::<true>::detect() {
-                        return simd.enter(task);
-                    }
-                }
-                Level::Avx512 => {
+                Level::Avx512 | Level::Avx512Vnni => {
                     if let Some(simd) = Avx512::<false>::detect() {
                         return simd.enter(task);
                     }
@@ -107,6 +104,18 @@ impl Level {
             }
         }
         task.run(Portable)
+    }
+
+    /// As [`run`](Level::run), with [`Simd::dot_u8_i8`] in hardware at [`Level::Avx512Vnni`].
+    #[inline]
+    pub fn run_vnni<T: SimdTask>(self, task: T) -> T::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self == Level::Avx512Vnni
+            && let Some(simd) = Avx512::<true>::detect()
+        {
+            return simd.enter(task);
+        }
+        self.run(task)
     }
 
     /// Whether this machine multiplies bfloat16 in pairs at this level.

@@ -395,7 +395,7 @@ fn dot(acc: i32, a: i32, b: i32) -> i32 {
 
 #[test]
 fn operations_of_integers() {
-    failures_at_every_level(|level| level.run(Integers));
+    failures_at_every_level(|level| level.run_vnni(Integers));
 }
 
 struct DotExtremes;
@@ -422,7 +422,7 @@ impl SimdTask for DotExtremes {
 
 #[test]
 fn byte_dot_products_do_not_saturate() {
-    failures_at_every_level(|level| level.run(DotExtremes));
+    failures_at_every_level(|level| level.run_vnni(DotExtremes));
 }
 
 struct Bytes;
@@ -714,7 +714,9 @@ fn levels_have_names_and_lanes() {
     for level in Level::available() {
         // The portable vectors are the built-in ones there.
         let is_built_in = level == Level::Portable && Level::Neon.is_available();
-        assert_eq!(level.run(Lanes), (level.lanes(), if is_built_in { Level::Neon } else { level }));
+        assert_eq!(level.run_vnni(Lanes), (level.lanes(), if is_built_in { Level::Neon } else { level }));
+        let base = if level == Level::Avx512Vnni { Level::Avx512 } else { level };
+        assert_eq!(level.run(Lanes), base.run_vnni(Lanes));
     }
     assert_eq!(Level::from_name("none"), None);
 }

@@ -44,3 +44,6 @@ pub use convolution::{Convolution, is_stored};
 pub use general::{GeneralImages, GeneralParameters, convolve_general, transpose_convolve_general};
 pub use parameters::{Geometry, Parameters};
 pub use transposed::TransposedConvolution;
+
+/// Lines of a convolution of pairs of bfloat16.
+pub type BrainLines<'a, T> = sliding::Lines<'a, crate::gemm::arithmetic::BrainPairs, T>;

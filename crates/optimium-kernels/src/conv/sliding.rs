@@ -166,7 +166,7 @@ impl Inputs for BrainPairs {
 }
 
 /// Lines of a convolution whose sizes have been checked. Elements are those of the arithmetic.
-pub(super) struct Lines<'a, A, T> {
+pub struct Lines<'a, A, T> {
     pub(super) arithmetic: PhantomData<A>,
     pub(super) parameters: &'a Parameters,
     /// `[block of output channels][kernel row][element of the group][kernel column][lane]`

@@ -12,7 +12,7 @@ use crate::epilogue::Epilogue;
 use crate::{Part, Real, SharedSlice};
 
 /// One part of a depthwise convolution whose sizes have been checked. With `RING`, `x` is a ring of lines of one image.
-pub(super) struct Bands<'a, E, const RING: bool> {
+pub struct Bands<'a, E, const RING: bool> {
     pub(super) depthwise: &'a Depthwise,
     pub(super) geometry: &'a Geometry,
     pub(super) x: &'a [E],
@@ -40,7 +40,7 @@ pub(super) struct Band<'a, E, const RING: bool> {
 
 impl<E: Real, const RING: bool> Bands<'_, E, RING> {
     /// Computes the part with the instructions that the weights are packed for.
-    pub(super) fn run_at_level(self) {
+    pub(crate) fn run_at_level(self) {
         let level = self.depthwise.level;
         if E::ROUNDED { level.run_bf16(self) } else { level.run(self) }
     }

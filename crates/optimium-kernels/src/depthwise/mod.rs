@@ -14,7 +14,7 @@ mod pixels;
 mod strip;
 mod tile;
 
-pub(crate) use band::valid_columns;
+pub(crate) use band::{Bands, valid_columns};
 pub(crate) use strip::Strip;
 pub(crate) use tile::{repeat, tap_output};
 
@@ -107,7 +107,7 @@ impl Depthwise {
     ) {
         self.check(geometry, x, epilogue, y);
         let (images, rows) = (0..geometry.batch, 0..geometry.output[0]);
-        let bands: band::Bands<E, false> = band::Bands {
+        E::run_bands(Bands {
             depthwise: self,
             geometry,
             x,
@@ -118,8 +118,7 @@ impl Depthwise {
             rows,
             ring: 0,
             first_pixel: 0,
-        };
-        bands.run_at_level()
+        });
     }
 
     fn check<E: Real>(

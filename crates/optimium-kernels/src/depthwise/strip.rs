@@ -78,12 +78,10 @@ impl Depthwise {
         let depthwise = self;
         let Some(ring) = ring else {
             let ring = 0;
-            let bands: Bands<E, false> =
+            let bands =
                 Bands { depthwise, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel };
-            return bands.run_at_level();
+            return E::run_bands(bands);
         };
-        let bands: Bands<E, true> =
-            Bands { depthwise, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel };
-        bands.run_at_level()
+        E::run_ring(Bands { depthwise, geometry: g, x, epilogue, y, part, images, rows, ring, first_pixel });
     }
 }

@@ -72,7 +72,7 @@ impl Multiply for Single {
 
 /// [`Arithmetic::BrainPairs`]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BrainPairs;
+pub struct BrainPairs;
 
 impl Multiply for BrainPairs {
     const ROUNDS: bool = true;

@@ -92,10 +92,10 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
     /// The caller's promises are those of [`run`](super::run): all positions lie in their buffers.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // The sums, a row of the panel, and a left element. The levels above AVX-512 use its kernels.
+        // The sums, a row of the panel, and a left element.
         let registers = ROWS * VECTORS * CHAINS + VECTORS + 1;
         let portable = S::LEVEL == Level::Portable;
-        if registers > S::REGISTERS || S::LEVEL == Level::Avx512Vnni || (portable && ROWS > PORTABLE_ROWS) {
+        if registers > S::REGISTERS || (portable && ROWS > PORTABLE_ROWS) {
             unreachable!("a tile of {ROWS} rows and {VECTORS} vectors is not compiled for this level");
         }
         let all = self.strips;

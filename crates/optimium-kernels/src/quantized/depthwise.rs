@@ -205,9 +205,9 @@ impl QuantizedDepthwise {
             };
             match *output {
                 Output::Bytes(output) if output.residual.is_none() => {
-                    self.level.run(BytesTask { lines, output, stride: output_stride });
+                    self.level.run_vnni(BytesTask { lines, output, stride: output_stride });
                 }
-                output => self.level.run(AnyTask { lines, output, stride: output_stride }),
+                output => self.level.run_vnni(AnyTask { lines, output, stride: output_stride }),
             }
             line += count;
         }
@@ -235,9 +235,9 @@ impl QuantizedDepthwise {
             if self.is_tall() {
                 let offset = memory.as_ptr().align_offset(ALIGNMENT).min(memory.len());
                 let memory = &mut memory[offset..][..self.tall_len() * size_of::<i32>()];
-                self.level.run(Tall { slide, memory: bytemuck::cast_slice_mut(memory) });
+                self.level.run_vnni(Tall { slide, memory: bytemuck::cast_slice_mut(memory) });
             } else {
-                self.level.run(slide);
+                self.level.run_vnni(slide);
             }
             line += count;
         }

@@ -123,14 +123,14 @@ impl Product<'_> {
         assert!(layout == Layout::of(level), "weights packed as {layout:?} do not fit {level}");
         let product = &self;
         if let Some(finish) = DirectBytes::of(product, output, stride) {
-            return level.run(ProductTask { product, finish });
+            return level.run_vnni(ProductTask { product, finish });
         }
         if let Some(finish) = DirectFloats::of(product, output, stride) {
-            return level.run(ProductTask { product, finish });
+            return level.run_vnni(ProductTask { product, finish });
         }
         let mut sums = Sums::new();
         let finish = Buffered { product, output: *output, stride, sums: &raw mut sums };
-        level.run(ProductTask { product, finish });
+        level.run_vnni(ProductTask { product, finish });
     }
 }
 

@@ -37,9 +37,6 @@ impl SimdTask for Strip<'_> {
     /// alone, and that the epilogue is checked for them.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if S::LEVEL == Level::Avx512Vnni {
-            unreachable!("matrices are packed for the common base of such levels");
-        }
         match self.matrix.encoding {
             Encoding::Bf16 => self.of::<S, Bf16>(simd),
             Encoding::Int8 => self.of::<S, Int8>(simd),

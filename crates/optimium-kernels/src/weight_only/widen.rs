@@ -1,6 +1,6 @@
 //! A panel of compressed weights to `f32`.
 
-use optimium_simd::{Level, Simd, SimdTask};
+use optimium_simd::{Simd, SimdTask};
 
 use super::encoding::{Bf16, Int4, Int8, Widen};
 use super::packed::{CompactMatrix, ScaleForm};
@@ -20,9 +20,6 @@ impl SimdTask for WidenPanel<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if S::LEVEL == Level::Avx512Vnni {
-            unreachable!("matrices are packed for the common base of such levels");
-        }
         match self.matrix.encoding {
             Encoding::Bf16 => self.of::<S, Bf16>(simd),
             Encoding::Int8 => self.of::<S, Int8>(simd),

@@ -176,13 +176,9 @@ impl ProgramState {
         let scope = scope.collect::<Result<Vec<_>>>()?;
         let Part::Region(state) = &mut self.parts[index] else { return Err(Error::infer("not a region")) };
         state.enter(scope);
-        match watched.observer {
-            None => state.run(&inputs, &results, watched.cancellation)?,
-            Some((observer, first)) => {
-                let observer = Shifted { observer, first };
-                state.run_observed(&inputs, &results, watched.cancellation, &observer)?;
-            }
-        }
+        let shifted = watched.observer.map(|(observer, first)| Shifted { observer, first });
+        let observer = shifted.as_ref().map(|shifted| shifted as &dyn Observer);
+        state.run_observed(&inputs, &results, watched.cancellation, observer)?;
         for (&id, result) in region.outputs.iter().zip(results) {
             self.values[id.index()] = Some(result);
         }
@@ -294,20 +290,15 @@ fn learn(expected: &[Expr], found: &[usize], symbols: &mut SymbolValues) -> Resu
 }
 
 impl ExecutionState for ProgramState {
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
-        let outputs: Vec<Option<Tensor>> = outputs.iter().cloned().map(Some).collect();
-        self.run_open(inputs, &outputs, cancellation, None).map(|_| ())
-    }
-
     fn run_observed(
         &mut self,
         inputs: &[Tensor],
         outputs: &[Tensor],
         cancellation: &Cancellation,
-        observer: &dyn Observer,
+        observer: Option<&dyn Observer>,
     ) -> Result<()> {
         let outputs: Vec<Option<Tensor>> = outputs.iter().cloned().map(Some).collect();
-        self.run_open(inputs, &outputs, cancellation, Some(observer)).map(|_| ())
+        self.run_open(inputs, &outputs, cancellation, observer).map(|_| ())
     }
 
     fn run_open(

@@ -221,7 +221,12 @@ impl Builder {
         };
         let results = graph.outputs.iter().map(result).collect::<Result<Vec<_>, Error>>()?;
         let seen = Seen::default();
-        plan.clone().create_state()?.run_observed(&self.inputs, &results, &Cancellation::new(), &seen)?;
+        plan.clone().create_state()?.run_observed(
+            &self.inputs,
+            &results,
+            &Cancellation::new(),
+            Some(&seen),
+        )?;
         let seen = seen.0.into_inner().expect("no panic");
         Ok(seen.into_iter().map(|index| plan.operations()[index].operator.clone()).collect())
     }

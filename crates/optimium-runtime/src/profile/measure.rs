@@ -83,10 +83,11 @@ impl Measurement {
         let mut repetitions = self.repetitions();
         while let Some(which) = repetitions.next(self) {
             let start = Instant::now();
-            match which {
-                Repetition::Warmup => state.run(inputs, outputs, cancellation)?,
-                Repetition::Measured => state.run_observed(inputs, outputs, cancellation, &self.recorder)?,
-            }
+            let observer = match which {
+                Repetition::Warmup => None,
+                Repetition::Measured => Some(&self.recorder as &dyn Observer),
+            };
+            state.run_observed(inputs, outputs, cancellation, observer)?;
             let end = Instant::now();
             if which == Repetition::Measured {
                 self.recorder.record(Activity::ModelExecute, Subject::Model, start, end);

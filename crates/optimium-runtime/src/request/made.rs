@@ -47,25 +47,17 @@ pub(super) struct Making<'a> {
 }
 
 impl ExecutionState for Making<'_> {
-    fn run(&mut self, inputs: &[Tensor], outputs: &[Tensor], cancellation: &Cancellation) -> Result<()> {
-        let outputs: Vec<Option<Tensor>> =
-            outputs.iter().zip(self.made).map(|(output, &made)| (!made).then(|| output.clone())).collect();
-        self.results = Vec::new();
-        self.results = self.state.run_open(inputs, &outputs, cancellation, None)?;
-        Ok(())
-    }
-
     fn run_observed(
         &mut self,
         inputs: &[Tensor],
         outputs: &[Tensor],
         cancellation: &Cancellation,
-        observer: &dyn Observer,
+        observer: Option<&dyn Observer>,
     ) -> Result<()> {
         let outputs: Vec<Option<Tensor>> =
             outputs.iter().zip(self.made).map(|(output, &made)| (!made).then(|| output.clone())).collect();
         self.results = Vec::new();
-        self.results = self.state.run_open(inputs, &outputs, cancellation, Some(observer))?;
+        self.results = self.state.run_open(inputs, &outputs, cancellation, observer)?;
         Ok(())
     }
 

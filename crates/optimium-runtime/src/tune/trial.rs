@@ -115,7 +115,7 @@ impl Trial<'_> {
         loop {
             self.watch.clear();
             let (inputs, outputs) = (&self.values.inputs, &self.values.outputs);
-            self.state.run_observed(inputs, outputs, &Cancellation::new(), &self.watch)?;
+            self.state.run_observed(inputs, outputs, &Cancellation::new(), Some(&self.watch))?;
             for (least, seconds) in self.halves[turn % 2].iter_mut().zip(self.watch.seconds()) {
                 *least = least.min(seconds);
             }

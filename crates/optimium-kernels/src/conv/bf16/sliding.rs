@@ -8,8 +8,9 @@ use std::ops::Range;
 use optimium_simd::Level;
 
 use super::{ConvolutionBf16, Job};
+use crate::conv::BrainLines;
 use crate::conv::parameters::Parameters;
-use crate::conv::sliding::{Inputs, Lines, Sliding, fits};
+use crate::conv::sliding::{Inputs, Sliding, fits};
 use crate::gemm::arithmetic::BrainPairs;
 use crate::gemm::as_pairs;
 use crate::{Packed, Packing, Real};
@@ -112,8 +113,8 @@ impl ConvolutionBf16 {
         pixel: usize,
         steps: Range<usize>,
     ) {
-        self.level.run_bf16(Lines {
-            arithmetic: PhantomData::<BrainPairs>,
+        let lines = BrainLines {
+            arithmetic: PhantomData,
             parameters: &self.parameters,
             weights: bytemuck::cast_slice(&weights.pairs),
             lanes: weights.lanes,
@@ -123,6 +124,7 @@ impl ConvolutionBf16 {
             epilogue: job.epilogue,
             y: job.y,
             steps,
-        });
+        };
+        T::run_lines(self.level, lines);
     }
 }

@@ -59,13 +59,9 @@ impl Stage {
             Some(state) => state,
             None => self.executable.clone().create_state()?,
         };
-        let result = match pass.recorder() {
-            None => state.run(&inputs, &outputs, &cancellation),
-            Some(recorder) => {
-                let observer = Renumbered { stage: self, recorder };
-                state.run_observed(&inputs, &outputs, &cancellation, &observer)
-            }
-        };
+        let renumbered = pass.recorder().map(|recorder| Renumbered { stage: self, recorder });
+        let observer = renumbered.as_ref().map(|renumbered| renumbered as &dyn Observer);
+        let result = state.run_observed(&inputs, &outputs, &cancellation, observer);
         drop(held);
         let result = result.and_then(|()| {
             shared.owner = Some(pass.series.request);
