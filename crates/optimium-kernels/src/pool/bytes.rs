@@ -2,7 +2,7 @@
 
 use optimium_simd::{Level, Simd, SimdTask};
 
-use super::window::PoolGeometry;
+use super::window::{PoolGeometry, Taps};
 use crate::elementwise::Source;
 use crate::{Part, SharedSlice};
 
@@ -48,37 +48,71 @@ struct Pool<'a, T> {
 impl<T: Ord + Copy> SimdTask for Pool<'_, T> {
     type Output = ();
 
-    /// The maximum of two rows of bytes is a loop that compilers vectorise by themselves.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let g = self.geometry;
         let [height, width] = g.output;
         for row in self.part.range(g.batch * height) {
             let rows = g.axis(0).taps(row % height);
-            let image = row / height * g.input[0] * g.input[1];
+            let image = row / height * g.input[0];
             for column in 0..width {
                 let columns = g.axis(1).taps(column);
+                let window = Window { pool: &self, image, rows: &rows, columns: &columns };
                 let to = (row * width + column) * g.output_stride;
                 // SAFETY: each output row belongs to one part.
                 let y = unsafe { self.y.slice(to..to + g.channels) };
-                y.fill(self.lowest);
-                for i in rows.valid.clone() {
-                    for j in columns.valid.clone() {
-                        let pixel = image + rows.position(i) * g.input[1] + columns.position(j);
-                        // SAFETY: a pixel of the image, and the sizes were checked.
-                        let x = unsafe {
-                            std::slice::from_raw_parts(
-                                self.x.as_ptr().add(pixel * g.input_stride),
-                                g.channels,
-                            )
-                        };
-                        for (y, &x) in y.iter_mut().zip(x) {
-                            *y = (*y).max(x);
-                        }
-                    }
+                let (blocks, rest) = y.as_chunks_mut::<BLOCK>();
+                let mut channel = 0;
+                for block in blocks {
+                    *block = window.maxima(channel);
+                    channel += BLOCK;
+                }
+                for y in rest {
+                    [*y] = window.maxima(channel);
+                    channel += 1;
                 }
             }
         }
+    }
+}
+
+/// Channels whose maxima stay in registers.
+const BLOCK: usize = 64;
+
+/// What an output pixel is the maximum of.
+struct Window<'a, T> {
+    pool: &'a Pool<'a, T>,
+    /// The first line of the image.
+    image: usize,
+    rows: &'a Taps,
+    columns: &'a Taps,
+}
+
+impl<T: Ord + Copy> Window<'_, T> {
+    /// Those of `N` channels, which exist. Compilers vectorise the loop over an array by themselves.
+    #[inline(always)]
+    fn maxima<const N: usize>(&self, channel: usize) -> [T; N] {
+        let g = self.pool.geometry;
+        let mut maxima = [self.pool.lowest; N];
+        for i in self.rows.valid.clone() {
+            let line = (self.image + self.rows.position(i)) * g.input[1];
+            for j in self.columns.valid.clone() {
+                let pixel = line + self.columns.position(j);
+                // SAFETY: a pixel of the image, and the sizes were checked.
+                let x = unsafe {
+                    self.pool
+                        .x
+                        .as_ptr()
+                        .add(pixel * g.input_stride + channel)
+                        .cast::<[T; N]>()
+                        .read_unaligned()
+                };
+                for (maximum, &x) in maxima.iter_mut().zip(&x) {
+                    *maximum = (*maximum).max(x);
+                }
+            }
+        }
+        maxima
     }
 }
 
