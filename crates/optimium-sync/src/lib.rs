@@ -9,6 +9,7 @@
 //! | [`WorkQueue`] | threads that run inferences, and callers who take theirs back |
 //! | [`Line`] | inferences in front of the stages of a model |
 //! | [`EventBuffer`] | events of any number of writers who never wait |
+//! | [`Phase`] | what is begun, ends on any thread, and is waited for, called back and cancelled |
 //! | [`Users`] | readers and writers of a buffer are kept apart, without waiting |
 //!
 //! Each file ends with *models*: with `--cfg loom` the primitives of the standard library are replaced by those of
@@ -20,6 +21,7 @@ mod cancellation;
 mod event_buffer;
 mod lending;
 mod line;
+mod phase;
 mod primitives;
 mod roll_call;
 mod users;
@@ -30,6 +32,7 @@ pub use cancellation::Cancellation;
 pub use event_buffer::{EventBuffer, Words};
 pub use lending::Lending;
 pub use line::{Admission, Line, NotAdmitted, Ticket};
+pub use phase::{NotBegun, Phase, Reporting, Status};
 pub use roll_call::RollCall;
 pub use users::{InUse, Users};
 pub use work_queue::{Job, NotQueued, WorkQueue};

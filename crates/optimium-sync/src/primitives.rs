@@ -58,6 +58,37 @@ pub(crate) fn wait_at_most<'a, T>(
     lock(of)
 }
 
+/// Waits until `is_true` no longer holds, at most `period`.
+#[cfg(not(loom))]
+pub(crate) fn wait_while<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    _of: &'a Mutex<T>,
+    period: Duration,
+    mut is_true: impl FnMut(&T) -> bool,
+) -> MutexGuard<'a, T> {
+    let waited = condition.wait_timeout_while(guard, period, |state| is_true(state));
+    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
+
+/// In a model only [`Duration::MAX`] is long enough to be woken; see [`wait_at_most`].
+#[cfg(loom)]
+pub(crate) fn wait_while<'a, T>(
+    condition: &Condvar,
+    mut guard: MutexGuard<'a, T>,
+    of: &'a Mutex<T>,
+    period: Duration,
+    mut is_true: impl FnMut(&T) -> bool,
+) -> MutexGuard<'a, T> {
+    if period < Duration::MAX {
+        return if is_true(&guard) { wait_at_most(condition, guard, of, period) } else { guard };
+    }
+    while is_true(&guard) {
+        guard = condition.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+    guard
+}
+
 /// Whether a thread that began to look out at `start` goes on after `period`. In a model, where there is no time, it does not.
 pub(crate) fn is_within(start: Instant, period: Duration) -> bool {
     cfg!(not(loom)) && start.elapsed() < period

@@ -1,10 +1,11 @@
-//! The state of a request, and who waits for it to change.
+//! The state of a request, and who is told of its end.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use optimium_device::Cancellation;
+use optimium_sync::{NotBegun, Status};
 use optimium_tensor::{Error, ErrorKind, Result};
 
 /// The state of a request.
@@ -33,122 +34,73 @@ impl InferStatus {
     }
 }
 
+impl From<Status> for InferStatus {
+    fn from(status: Status) -> InferStatus {
+        match status {
+            Status::Ready => InferStatus::Ready,
+            Status::Running => InferStatus::Running,
+            Status::Fault => InferStatus::Fault,
+        }
+    }
+}
+
 /// What is called when an inference ends.
 pub type Callback = Arc<dyn Fn(InferStatus, Option<&Error>) + Send + Sync>;
 
-/// The state of a request. No lock is held while a callback runs.
+/// The [`Phase`](optimium_sync::Phase) of a request, in the words of its users.
 #[derive(Default)]
-pub(super) struct Phase {
-    state: Mutex<State>,
-    changed: Condvar,
-    cancellation: Arc<Cancellation>,
-}
-
-#[derive(Default)]
-struct State {
-    status: InferStatus,
-    /// The error of a fault that nobody has been told yet.
-    unreported: Option<Error>,
-    callback: Option<Callback>,
-    /// The threads that run a callback of this request now.
-    in_callback: Vec<ThreadId>,
-    /// Number of threads that sleep until something changes.
-    waiting: usize,
-}
+pub(super) struct Phase(optimium_sync::Phase<dyn Fn(InferStatus, Option<&Error>) + Send + Sync, Error>);
 
 impl Phase {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn status(&self) -> InferStatus {
-        self.lock().status
+        self.0.status().into()
     }
 
     pub(super) fn set_callback(&self, callback: Option<Callback>) {
-        let previous = std::mem::replace(&mut self.lock().callback, callback);
-        // Dropped without the lock: it may own anything.
-        drop(previous);
+        self.0.set_callback(callback);
     }
 
     /// The request runs from now on.
     pub(super) fn begin(&self) -> Result<()> {
-        let mut state = self.lock();
-        let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidOperation, why));
-        if state.status == InferStatus::Running {
-            return refuse("the request is running; wait for it, or create another request");
-        }
-        if state.unreported.is_some() {
-            return refuse("the last inference failed; call wait() for its error before the next one");
-        }
-        state.status = InferStatus::Running;
-        self.cancellation.reset();
-        Ok(())
+        self.0.begin().map_err(|why| {
+            let why = match why {
+                NotBegun::Running => "the request is running; wait for it, or create another request",
+                NotBegun::Unreported => {
+                    "the last inference failed; call wait() for its error before the next one"
+                }
+            };
+            Error::new(ErrorKind::InvalidOperation, why)
+        })
     }
 
     /// Whether an inference or its callback runs, as far as can be told without waiting for anybody.
     pub(super) fn may_be_running(&self) -> bool {
-        match self.state.try_lock() {
-            Ok(state) => state.status == InferStatus::Running || !state.in_callback.is_empty(),
-            Err(_) => true,
-        }
+        self.0.may_be_running()
     }
 
     /// The wish that the inference end early.
     pub(super) fn cancellation(&self) -> &Arc<Cancellation> {
-        &self.cancellation
+        self.0.cancellation()
     }
 
-    /// Wishes it, where one runs. The lock keeps the wish from hitting the next inference.
+    /// Wishes it, where one runs.
     pub(super) fn cancel(&self) {
-        let state = self.lock();
-        if state.status == InferStatus::Running {
-            self.cancellation.cancel();
-        }
+        self.0.cancel();
     }
 
     /// Takes [`begin`](Phase::begin) back.
     pub(super) fn abandon(&self) {
-        let mut state = self.lock();
-        state.status = InferStatus::Ready;
-        self.wake(state);
-    }
-
-    /// Wakes those who wait. A notification that nobody hears would be a system call for nothing.
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let is_heard = state.waiting > 0;
-        drop(state);
-        if is_heard {
-            self.changed.notify_all();
-        }
+        self.0.abandon();
     }
 
     /// The inference has ended: sets the final state, calls the callback, and wakes those who wait.
     pub(super) fn end(&self, error: Option<Error>) {
-        let mut state = self.lock();
-        state.status = if error.is_some() { InferStatus::Fault } else { InferStatus::Ready };
-        let (status, callback) = (state.status, state.callback.clone());
-        let Some(callback) = callback else {
-            state.unreported = error;
-            self.wake(state);
-            return;
-        };
         let shown = error.as_ref().map(copy);
-        state.unreported = error;
-        state.in_callback.push(thread::current().id());
-        drop(state);
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(status, shown.as_ref())));
-        if outcome.is_err() {
+        let Some(reporting) = self.0.end(error) else { return };
+        let call = || reporting.callback()(reporting.status().into(), shown.as_ref());
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
             tracing::error!("a callback panicked");
         }
-        let mut state = self.lock();
-        if let Some(position) = state.in_callback.iter().position(|&id| id == thread::current().id()) {
-            state.in_callback.swap_remove(position);
-        }
-        self.wake(state);
-        // Last of all: the request may have been given another callback, and this one may own anything.
-        drop(callback);
     }
 
     /// As [`end`](Phase::end), where there is no callback.
@@ -156,10 +108,7 @@ impl Phase {
     /// # Errors
     /// `result` comes back where there is one, and nothing has changed.
     pub(super) fn end_quietly(&self, result: Result<()>) -> Result<(), Result<()>> {
-        let Some(mut state) = self.settle(&result) else { return Err(result) };
-        state.unreported = result.err();
-        self.wake(state);
-        Ok(())
+        self.0.end_quietly(result)
     }
 
     /// As [`end_quietly`](Phase::end_quietly), on the thread of the caller, who takes the result: nobody else is told an error.
@@ -167,19 +116,7 @@ impl Phase {
     /// # Errors
     /// As there.
     pub(super) fn end_for_caller(&self, result: Result<()>) -> Result<Result<()>, Result<()>> {
-        let Some(state) = self.settle(&result) else { return Err(result) };
-        self.wake(state);
-        Ok(result)
-    }
-
-    /// Sets the final state, unless there is a callback.
-    fn settle(&self, result: &Result<()>) -> Option<MutexGuard<'_, State>> {
-        let mut state = self.lock();
-        if state.callback.is_some() {
-            return None;
-        }
-        state.status = if result.is_err() { InferStatus::Fault } else { InferStatus::Ready };
-        Some(state)
+        self.0.end_for_caller(result)
     }
 
     /// Waits for the inference and its callback to end, at most `period`; on a thread that runs a callback of this
@@ -188,25 +125,7 @@ impl Phase {
     /// # Errors
     /// The error of an inference that has ended, where nobody has been told yet.
     pub(super) fn wait(&self, period: Duration) -> Result<bool> {
-        let mut state = self.lock();
-        if state.is_busy() {
-            state.waiting += 1;
-            let waited = self.changed.wait_timeout_while(state, period, |state| state.is_busy());
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
-            if state.is_busy() {
-                return Ok(false);
-            }
-        }
-        state.unreported.take().map_or(Ok(true), Err)
-    }
-}
-
-impl State {
-    /// Whether an inference runs, or its callback on another thread.
-    fn is_busy(&self) -> bool {
-        let on_other_thread = || !self.in_callback.contains(&thread::current().id());
-        self.status == InferStatus::Running || (!self.in_callback.is_empty() && on_other_thread())
+        self.0.wait(period)
     }
 }
 
