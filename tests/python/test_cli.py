@@ -27,7 +27,7 @@ def optimium(*arguments: object) -> Result:
 def test_inspect() -> None:
     done = optimium("inspect", path_of("classifier"), "--plan")
     assert done.exit_code == 0, done.output
-    for text in ("input_0", "F32", "batch", "Softmax", "plan"):
+    for text in ("input_0", "F32", "[batch, 3, height, width]", "Softmax", "plan"):
         assert text in done.output
     report = json.loads(optimium("inspect", path_of("classifier"), "--json").output)
     assert report["inputs"][0]["shape"] == ["batch", 3, "height", "width"]
@@ -56,6 +56,13 @@ def test_run_with_random_inputs() -> None:
     assert report["milliseconds"]["count"] == 3
     for precision in ("f32", "bf16"):
         assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5", "--precision", precision).output
+
+
+def test_the_place_for_the_outputs_is_checked_before_the_inferences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rt, "load_model", lambda *_, **__: pytest.fail("it is loaded"))
+    for output, message in (("out.txt", "an .npz file"), ("/nonexistent/out.npz", "no folder"), ("/", "is a folder")):
+        done = optimium("run", path_of("pair"), "-o", output)
+        assert done.exit_code == 1 and message in " ".join(done.output.split()), done.output
 
 
 def test_convert_keeping_tensors(tmp_path: Path) -> None:

@@ -80,9 +80,10 @@ def test_runs_and_models_are_compared(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nonexistent.onnx"], "no model"),
-        (["nonexistent.json"], "No such file"),
         ([path_of("affine"), "--baseline", __file__], "neither a model folder"),
-        ([path_of("affine"), "--html", "/nonexistent/folder/report.html"], "No such file"),
+        (["nonexistent.json"], "error: nonexistent.json: No such file"),
+        ([path_of("affine"), "--html", "/nonexistent/folder/report.html"], "no folder /nonexistent/folder"),
+        ([path_of("affine"), "--trace", "/"], "is a folder"),
         ([path_of("pair"), "--dim", "m=3"], "no dimensions"),
     ],
 )

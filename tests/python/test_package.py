@@ -47,4 +47,8 @@ def test_stubs_fit_the_module(tmp_path: Path) -> None:
 
 def test_show_versions(capsys: pytest.CaptureFixture[str]) -> None:
     rt.show_versions()
-    assert rt.__version__ in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert rt.__version__ in printed
+    for device in rt.get_local_info().devices:
+        features = ", ".join(map(str, getattr(device.capability, "features", ())))
+        assert f"device {device}: {features}\n" in printed

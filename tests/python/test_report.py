@@ -85,6 +85,7 @@ def test_limits_come_from_arithmetic_or_memory() -> None:
     assert (profiles.RELU.rate, profiles.VIEW.fraction) == (None, None)
     assert (layer.kind, profiles.RELU.kind) == ("Conv pointwise", "Relu")
     assert replace(layer, kernel="depthwise bf16 3x3 + clip").kind == "Conv depthwise bf16"
+    assert replace(layer, kernel="strips: pointwise + clip, depthwise 3x3").kind == "Conv strips"
     assert replace(layer, operator="Attention", kernel="attention 8 heads").kind == "Attention"
     assert replace(layer, operator="Attention", kernel="attention by rows").kind == "Attention by rows"
     work = rt.OperationDetails((), (), 10**6, False, 500_000, 4_000_000, 500_000, True, True)
@@ -239,6 +240,11 @@ def test_comparisons_say_what_makes_them_hard() -> None:
     assert report.compare(before, before).remarks == []
     remarks = " ".join(report.compare(before, after).remarks)
     assert re.search("CPUs.*threads.*2 and 4.*precisions", remarks)
+    at_once = tuple(span._replace(start=100) if span.activity == "MODEL_EXECUTE" else span for span in before.spans)
+    pipeline = replace(before, spans=at_once)
+    assert (before.overlaps, pipeline.overlaps) == (False, True)
+    (remark,) = report.compare(before, pipeline).remarks
+    assert re.search("overlap.*: 666666.7 and .* end in a second", remark)
 
 
 def test_pipelines_overlap() -> None:

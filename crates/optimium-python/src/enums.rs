@@ -28,8 +28,12 @@ pub(crate) fn to_python<E: PythonEnum>(py: Python<'_>, value: E) -> PyResult<Bou
 /// Raises `rt.TypeError` for anything that is not one.
 pub(crate) fn from_python<E: PythonEnum>(object: &Bound<'_, PyAny>) -> PyResult<E> {
     let py = object.py();
-    let wrong =
-        || raise(py, Error::type_mismatch(format!("expected a member of {}, not {object}", E::CLASS)));
+    let wrong = || match object.repr() {
+        Ok(given) => {
+            raise(py, Error::type_mismatch(format!("expected a member of {}, not {given}", E::CLASS)))
+        }
+        Err(error) => error,
+    };
     if !object.is_instance(&python::types(py)?.getattr(E::CLASS)?)? {
         return Err(wrong());
     }

@@ -126,8 +126,8 @@ pub(crate) fn cores_from_python(
 pub(crate) fn precision_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyResult<Precision> {
     let Some(name) = optional::<String>("precision", name)? else { return Ok(Precision::F32) };
     Precision::from_name(&name).ok_or_else(|| {
-        let known = Precision::ALL.map(Precision::name).join(" or ");
-        invalid_argument(py, format!("precision: {name:?} is none; there are {known}"))
+        let known = Precision::ALL.map(Precision::name).join(", ");
+        invalid_argument(py, format!("precision: {name:?} is not one of {known}"))
     })
 }
 
@@ -182,7 +182,7 @@ fn weights_from_python(py: Python<'_>, name: Option<&Bound<'_, PyAny>>) -> PyRes
     let Some(name) = optional::<String>("weights", name)? else { return Ok(None) };
     WeightEncoding::from_name(&name).map(Some).ok_or_else(|| {
         let known = WeightEncoding::ALL.map(WeightEncoding::name).join(", ");
-        invalid_argument(py, format!("weights: {name:?} is none; there are {known}"))
+        invalid_argument(py, format!("weights: {name:?} is not one of {known}"))
     })
 }
 

@@ -77,7 +77,7 @@ impl<'py> Given<'py> {
         } else {
             Err(wrong_type(format!(
                 "expected a list, a tuple or a dict of tensors, not {}",
-                object.get_type()
+                object.get_type().name()?
             )))
         }
     }

@@ -29,7 +29,7 @@ def random_inputs(
     symbols = sorted({str(dim) for shape in shapes for dim in shape if not isinstance(dim, int)})
     if not dims.keys() <= set(symbols):
         surplus = sorted(dims.keys() - set(symbols))
-        raise ValueError(f"the inputs have no dimensions {surplus}; they have {symbols}")
+        raise ValueError(f"the inputs have no dimensions {surplus}; they have {symbols or 'none'}")
     random = np.random.default_rng(seed)
     return {
         name: given[name] if name in given else _random(model.get_tensor(name), dims, random)

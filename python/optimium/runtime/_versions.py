@@ -22,4 +22,5 @@ def show_versions() -> None:
         print("devices: the runtime is not initialized")
         return
     for device in _native.get_local_info().devices:
-        print(f"device {device}: {device.capability}")
+        features = getattr(device.capability, "features", ())
+        print(f"device {device}: {', '.join(map(str, features))}")

@@ -24,7 +24,6 @@ app = typer.Typer(
 _errors = Console(stderr=True)
 
 
-
 def _path(text: str) -> Path:
     """A path on the command line: an empty one is a variable that is not set, hardly the current folder."""
     if not text:
@@ -72,8 +71,15 @@ def _guarded(work: Callable[[], None]) -> None:
     try:
         work()
     except (rt.RuntimeException, OSError, ValueError, MemoryError) as error:
-        _errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        _errors.print(f"error: {_message(error)}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
+
+
+def _message(error: Exception) -> str:
+    """What went wrong; of files which one, without the number of the error."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _sizes(options: Sequence[str] | None, name: str = "--dim") -> dict[str, int]:
@@ -94,6 +100,17 @@ def _check_files(written: Sequence[tuple[str, Path | None]], read: Sequence[tupl
         other = known.setdefault(path.resolve(), own)
         if other != own:
             raise typer.BadParameter(f"{path} is the same file as {other}", param_hint=name)
+
+
+def _check_places(*written: Path | None) -> None:
+    """Refuses files that cannot be where they are to be written: before the work, not after it."""
+    for path in written:
+        if path is None or str(path) == "-":
+            continue
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, not a file to be written")
+        if not path.parent.is_dir():
+            raise ValueError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def _progress() -> Progress:
@@ -183,6 +200,8 @@ def run(
     """Runs a model and times it."""
 
     def work() -> None:
+        _check_places(output)
+        _run.check_output(output)
         loaded = _load(model, threads=threads, precision=precision.value)
         arrays = _run.inputs(loaded, inputs or [], _sizes(dims), seed)
         with _progress() as progress:
@@ -282,6 +301,7 @@ def profile(
         _check_files(
             [("--json", stored), ("--trace", trace), ("--html", html)], [("the model", model), ("the baseline", baseline)]
         )
+        _check_places(stored, trace, html)
         paths = [path for path in (model, baseline) if path is not None]
         known = {path: report.load(path) for path in paths if _profile.is_stored(path)}
         new = [subject(path) for path in paths if path not in known]

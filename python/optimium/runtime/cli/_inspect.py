@@ -73,7 +73,8 @@ def show(report: dict[str, Any], plan: bool, console: Console) -> None:
         table = _table(side, "name", "type", "shape", "bytes", "quantization")
         for info in report[side]:
             size = "" if info["bytes"] is None else str(info["bytes"])
-            table.add_row(info["name"], info["type"], str(info["shape"]), size, info["scheme"] or "")
+            shape = f"[{', '.join(map(str, info['shape']))}]"
+            table.add_row(info["name"], info["type"], shape, size, info["scheme"] or "")
         console.print(table, markup=False)
     operators = _table("operators", "operator", "count")
     for operator, count in report["operators"].items():

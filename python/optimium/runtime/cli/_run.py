@@ -73,10 +73,14 @@ def run(
     return {name: tensor.to_numpy() for name, tensor in results.items()}, times
 
 
+def check_output(path: Path | None) -> None:
+    """Refuses other files than .npz for the outputs."""
+    if path is not None and path.suffix != ".npz":
+        raise ValueError(f"outputs are written to an .npz file, not {path.name}")
+
+
 def save(results: Arrays, path: Path) -> None:
     """Writes the outputs to an .npz file."""
-    if path.suffix != ".npz":
-        raise ValueError(f"outputs are written to an .npz file, not {path.name}")
     # Names of tensors may hold what names of files may not; NumPy takes care of that.
     np.savez(path, allow_pickle=False, **results)
 

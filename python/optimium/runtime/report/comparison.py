@@ -67,7 +67,11 @@ class Comparison:
             "precisions": (self.baseline.precision, self.profile.precision),
             "input shapes": (self.baseline.shapes, self.profile.shapes),
         }
-        return [f"the {what} differ: {before} and {after}" for what, (before, after) in pairs.items() if before != after]
+        remarks = [f"the {what} differ: {before} and {after}" for what, (before, after) in pairs.items() if before != after]
+        if self.baseline.overlaps != self.profile.overlaps:
+            rates = f"{self.baseline.inferences_per_second:.1f} and {self.profile.inferences_per_second:.1f}"
+            remarks.append(f"inferences overlap in one of the two, as those of a pipeline do: {rates} end in a second")
+        return remarks
 
 
 def compare(baseline: Profile, profile: Profile) -> Comparison:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -93,7 +93,8 @@ class Layer:
     @property
     def kind(self) -> str:
         """The operator, and for those that count operations the family of the kernel: `Conv depthwise`."""
-        family = takewhile(_names_family, self.kernel.split()) if self.operations else ()
+        description, _, _ = self.kernel.partition(":")
+        family = takewhile(_names_family, description.split()) if self.operations else ()
         return " ".join([self.operator, *(word for word in family if word not in self.operator.lower())])
 
     @property
@@ -172,10 +173,20 @@ class Profile:
     def inferences_per_second(self) -> float:
         """How many ended in a second of the time in which at least one was under way: several may be at once, in a pipeline."""
         busy, until = 0, 0
-        for start, end in sorted((span.start, span.end) for span in self.spans if span.activity == "MODEL_EXECUTE"):
+        for start, end in self._inferences:
             busy += max(0, end - max(start, until))
             until = max(until, end)
         return len(self.durations) / busy * 1e9 if busy else 0.0
+
+    @cached_property
+    def overlaps(self) -> bool:
+        """Whether several inferences were under way at once, in a pipeline."""
+        return any(start < end for (_, end), (start, _) in pairwise(self._inferences))
+
+    @cached_property
+    def _inferences(self) -> list[tuple[int, int]]:
+        """When they began and ended."""
+        return sorted((span.start, span.end) for span in self.spans if span.activity == "MODEL_EXECUTE")
 
     @cached_property
     def timed_layers(self) -> list[Layer]:
