@@ -240,6 +240,8 @@ def test_comparisons_say_what_makes_them_hard() -> None:
     assert report.compare(before, before).remarks == []
     remarks = " ".join(report.compare(before, after).remarks)
     assert re.search("CPUs.*threads.*2 and 4.*precisions", remarks)
+    other = profiles.profile(profiles.CONV, *(replace(profiles.RELU, name=name) for name in ("a", "b")))
+    assert any("3 of 4 layers are in one" in remark for remark in report.compare(before, other).remarks)
     at_once = tuple(span._replace(start=100) if span.activity == "MODEL_EXECUTE" else span for span in before.spans)
     pipeline = replace(before, spans=at_once)
     assert (before.overlaps, pipeline.overlaps) == (False, True)

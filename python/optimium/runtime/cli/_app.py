@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import optimium.runtime as rt
 from optimium.runtime import report
 
-from . import _inspect, _profile, _run, _tune
+from . import _inspect, _profile, _run, _tables, _tune
 
 app = typer.Typer(
     help="Converts, inspects, tunes, profiles and runs machine-learning models.", no_args_is_help=True, add_completion=False
@@ -179,7 +178,7 @@ def inspect(
         if as_json:
             typer.echo(json.dumps(report, indent=2))
         else:
-            _inspect.show(report, plan, Console(width=None if sys.stdout.isatty() else 160))
+            _inspect.show(report, plan, _tables.console())
 
     _guarded(work)
 
@@ -246,7 +245,7 @@ def tune(
         if as_json:
             typer.echo(json.dumps(_tune.report(result), indent=2))
         else:
-            _tune.show(result, Console(width=None if sys.stdout.isatty() else 200))
+            _tune.show(result, _tables.console())
 
     _guarded(work)
 
@@ -311,7 +310,7 @@ def profile(
         written = _profile.write(first, comparison, trace, html, stored)
         if str(stored) == "-":
             return
-        console = Console(width=None if sys.stdout.isatty() else 200)
+        console = _tables.console()
         _profile.show(first, top, console)
         if comparison is not None:
             _profile.show_comparison(comparison, top, console)

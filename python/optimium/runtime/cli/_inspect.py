@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 import optimium.runtime as rt
+
+from . import _tables
 
 
 def _tensor(info: rt.TensorInfo) -> dict[str, Any]:
@@ -65,34 +66,27 @@ def show(report: dict[str, Any], plan: bool, console: Console) -> None:
     console.print(f"{report['name']}: {'dynamic' if report['is_dynamic'] else 'static'} shapes", markup=False)
     console.print(f"{constants['count']} constants of {constants['bytes']} bytes, {report['tensors']} tensors")
     if report["files"]:
-        table = _table("files", "name", "role", "bytes")
+        table = _tables.table("files", "name", "role", "bytes")
         for file in report["files"]:
             table.add_row(file["name"], file["role"], str(file["bytes"]))
         console.print(table, markup=False)
     for side in ("inputs", "outputs"):
-        table = _table(side, "name", "type", "shape", "bytes", "quantization")
+        table = _tables.table(side, "name", "type", "shape", "bytes", "quantization")
         for info in report[side]:
             size = "" if info["bytes"] is None else str(info["bytes"])
             shape = f"[{', '.join(map(str, info['shape']))}]"
             table.add_row(info["name"], info["type"], shape, size, info["scheme"] or "")
         console.print(table, markup=False)
-    operators = _table("operators", "operator", "count")
+    operators = _tables.table("operators", "operator", "count")
     for operator, count in report["operators"].items():
         operators.add_row(operator, str(count))
     console.print(operators, markup=False)
     if plan:
-        steps = _table("plan", "step", "operator", "kernel", "device", "inputs", "outputs")
+        steps = _tables.table("plan", "step", "operator", "kernel", "device", "inputs", "outputs")
         for step in report["plan"]:
-            inputs, outputs = ", ".join(step["inputs"]), ", ".join(step["outputs"])
-            steps.add_row(step["name"], step["operator"], step["kernel"], step["device"], inputs, outputs)
+            texts = step["kernel"], step["device"], ", ".join(step["inputs"]), ", ".join(step["outputs"])
+            steps.add_row(_tables.Name(step["name"]), step["operator"], *map(_tables.remark, texts))
         console.print(steps, markup=False)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def host(info: rt.HostInfo) -> dict[str, Any]:

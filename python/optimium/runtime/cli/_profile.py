@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from optimium.runtime import report
 from optimium.runtime.report import Change, Comparison, Profile, Subject, Timing
+
+from . import _tables
 
 #: Turns that two models take.
 TURNS = 6
@@ -105,43 +107,34 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str], last: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in left:
-        table.add_column(column, overflow="fold")
-    for column in right:
-        table.add_column(column, justify="right", no_wrap=True)
-    if last is not None:
-        table.add_column(last, overflow="fold")
-    return table
-
-
 _FIGURES = ("µs", "±", "share", "GFLOP/s", "limit", "MB")
 
 
 def _layers(profile: Profile, top: int) -> Table:
     layers = profile.timed_layers
     shown = layers[: top or None]
-    table = _table("layers, the slowest first", ("layer", "operator", "result"), _FIGURES, "kernel")
+    columns = "layer", "operator", "result", *_FIGURES, "kernel"
+    table = _tables.table("layers, the slowest first", *columns, figures=_FIGURES)
     for layer in shown:
         shape = _dims(layer.output_shapes[0]) if layer.output_shapes else ""
         rate = f"{layer.rate / 1e9:.1f}" if layer.rate else ""
         fraction = f"{layer.fraction:.0%}" if layer.fraction is not None else ""
         figures = *_timing(profile, layer.timing), rate, fraction, _megabytes(layer.bytes)
-        table.add_row(layer.name, layer.operator, shape, *figures, layer.kernel)
+        table.add_row(_tables.Name(layer.name), layer.operator, shape, *figures, _tables.remark(layer.kernel))
     rest = layers[len(shown) :]
     if rest:
         timing = report.total(layer.timing for layer in rest)
         figures = *_timing(profile, timing), "", "", _megabytes(sum(layer.bytes for layer in rest))
-        table.add_row(f"{len(rest)} more (--top 0 lists all)", "", "", *figures, "")
+        table.add_row(_tables.remark(f"{len(rest)} more (--top 0 lists all)"), "", "", *figures, "")
     between = Timing(profile.between, 0.0)
-    table.add_row("between layers", "", "", *_timing(profile, between)[:1], "", *_timing(profile, between)[2:])
+    table.add_row(_tables.remark("between layers"), "", "", *_timing(profile, between)[:1], "", *_timing(profile, between)[2:])
     table.add_row("inference", "", "", *_timing(profile, profile.timing), style="bold")
     return table
 
 
 def _kinds(profile: Profile) -> Table:
-    table = _table("operators and families of kernels", ("",), ("layers", *_FIGURES))
+    columns = "layers", *_FIGURES
+    table = _tables.table("operators and families of kernels", "", *columns, figures=columns)
     for total in profile.kinds:
         rate = f"{total.operations / total.timing.median:.1f}" if total.operations else ""
         fraction = f"{total.limit / total.timing.median:.0%}" if total.timing.median else ""
@@ -158,12 +151,12 @@ def _timing(profile: Profile, timing: Timing) -> tuple[str, str, str]:
 def show_comparison(comparison: Comparison, top: int, console: Console) -> None:
     """Prints what changed, the largest differences first."""
     figures = ("before µs", "±", "now µs", "±", "difference", "noise", "ratio")
-    table = _table("compared with the baseline", ("layer",), figures, "")
+    table = _tables.table("compared with the baseline", "layer", *figures, "", figures=figures)
     for change in comparison.layers[: top or None]:
         table.add_row(*_changed(change), style=None if change.is_significant else "dim")
     rest = comparison.layers[len(table.rows) :]
     if rest:
-        table.add_row(f"{len(rest)} more (--top 0 lists all)")
+        table.add_row(_tables.remark(f"{len(rest)} more (--top 0 lists all)"))
     table.add_section()
     for change in comparison.operators:
         table.add_row(*_changed(change), style=None if change.is_significant else "dim")
@@ -174,13 +167,14 @@ def show_comparison(comparison: Comparison, top: int, console: Console) -> None:
         _say(console, f"mind that {remark}")
 
 
-def _changed(change: Change) -> list[str]:
+def _changed(change: Change) -> list[RenderableType]:
     def pair(timing: Timing | None) -> tuple[str, str]:
         return ("–", "") if timing is None else (f"{timing.median / 1e3:.1f}", f"{timing.spread / 1e3:.1f}")
 
     ratio = "" if change.ratio is None else f"{change.ratio:.3f}"
     difference, noise = f"{change.difference / 1e3:+.1f}", f"{change.noise / 1e3:.1f}"
-    return [change.name, *pair(change.before), *pair(change.after), difference, noise, ratio, _verdict(change)]
+    figures = *pair(change.before), *pair(change.after), difference, noise, ratio
+    return [_tables.Name(change.name), *figures, _tables.remark(_verdict(change))]
 
 
 def _verdict(change: Change) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import optimium.runtime as rt
+
+from . import _tables
 
 
 def tune(path: Path, sizes: Mapping[str, int], seconds: float, console: Console, **options: Any) -> rt.TuneReport:
@@ -58,16 +59,15 @@ def report(result: rt.TuneReport) -> dict[str, Any]:
 def show(result: rt.TuneReport, console: Console) -> None:
     """Prints the layers whose kernel changed, and what the model gained."""
     if result.layers:
-        table = Table(title="changed layers, times in ms", title_justify="left", box=None, pad_edge=False)
-        for column in ("layer", "shape", "old kernel", "new kernel"):
-            table.add_column(column, overflow="fold")
-        for column in ("before", "after", "gain"):
-            table.add_column(column, justify="right", no_wrap=True)
+        figures = "before", "after", "gain"
+        columns = "layer", "shape", "old kernel", "new kernel", *figures
+        table = _tables.table("changed layers, times in ms", *columns, figures=figures)
         for layer in result.layers:
             shape = "x".join(map(str, layer.shape))
             before, after = layer.before * 1e3, layer.after * 1e3
             gain = f"{before / after:.2f}x" if after else ""
-            table.add_row(layer.name, shape, layer.old, layer.new, f"{before:.4f}", f"{after:.4f}", gain)
+            kernels = map(_tables.remark, (layer.old, layer.new))
+            table.add_row(_tables.Name(layer.name), shape, *kernels, f"{before:.4f}", f"{after:.4f}", gain)
         console.print(table, markup=False)
     changed = f"{len(result.layers)} of {result.choices} layers with several kernels changed"
     if result.layers:

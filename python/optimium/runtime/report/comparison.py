@@ -68,6 +68,9 @@ class Comparison:
             "input shapes": (self.baseline.shapes, self.profile.shapes),
         }
         remarks = [f"the {what} differ: {before} and {after}" for what, (before, after) in pairs.items() if before != after]
+        alone = sum(change.before is None or change.after is None for change in self.layers)
+        if 2 * alone > len(self.layers):
+            remarks.append(f"{alone} of {len(self.layers)} layers are in one of the two alone: they may be different models")
         if self.baseline.overlaps != self.profile.overlaps:
             rates = f"{self.baseline.inferences_per_second:.1f} and {self.profile.inferences_per_second:.1f}"
             remarks.append(f"inferences overlap in one of the two, as those of a pipeline do: {rates} end in a second")
