@@ -245,6 +245,20 @@ request = model.create_request()
 
 
 @pytest.mark.parametrize(
+    ("work", "error", "message"),
+    [
+        (lambda: rt.load_model(path_of("pair"), precision="f8"), rt.InvalidArgumentError, '"f8" is not one of f32, bf16'),
+        (lambda: rt.convert(path_of("pair"), "x", weights="int3"), rt.InvalidArgumentError, '"int3" is not one of .*int8'),
+        (lambda: rt.load_model(path_of("pair"), scheduler_type="SIMPLE"), rt.TypeError, "SchedulerType, not 'SIMPLE'"),
+        (lambda: rt.load_model(path_of("pair")).create_request().infer(floats(1), []), rt.TypeError, "not ndarray"),
+    ],
+)
+def test_mistakes_are_named(work: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        work()
+
+
+@pytest.mark.parametrize(
     ("code", "check"),
     [
         pytest.param("request.infer([x], [y])", lambda code, out: code == 0, id="exit while running"),
