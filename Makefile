@@ -37,9 +37,14 @@ loom:
 # The crates with kernels, plans and threads, without what needs an interpreter.
 CORE := $(addprefix -p optimium-,tensor sync simd kernels native)
 
-# The compiler has the sanitizer, behind a switch that stable releases lock.
+# The compiler has the sanitizer, behind a switch that stable releases lock. Its checks are calls here, and the optimizer does
+# little: checks within the kernels, which are large functions, take the compiler several times as long.
+asan: export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
+asan: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+asan: export RUSTC_BOOTSTRAP = 1
+asan: export RUSTFLAGS = -Zsanitizer=address -Cllvm-args=-asan-instrumentation-with-call-threshold=0
 asan:
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" $(CARGO) test --release --locked --target-dir target/asan \
+	$(CARGO) test --release --locked --target-dir target/asan \
 		--target x86_64-unknown-linux-gnu $(CORE) -p optimium-runtime --lib --tests
 
 # NEON in an emulator; on an AArch64 machine `make test` does the same.
