@@ -48,14 +48,14 @@ def test_run_with_given_inputs(tmp_path: Path) -> None:
 
 
 def test_run_with_random_inputs() -> None:
-    arguments = ["--dim", "batch=2", "--dim", "height=8", "--repeat", 3, "--warmup", 1, "--json"]
+    arguments = ["--size", "batch=2", "--size", "height=8", "--repeat", 3, "--warmup", 1, "--json"]
     done = optimium("run", path_of("classifier"), *arguments)
     assert done.exit_code == 0, done.output
     report = json.loads(done.output)
     assert report["outputs"]["output_0"]["shape"] == [2, 10]
     assert report["milliseconds"]["count"] == 3
     for precision in ("f32", "bf16"):
-        assert "inferences" in optimium("run", path_of("lookup"), "--dim", "n=5", "--precision", precision).output
+        assert "inferences" in optimium("run", path_of("lookup"), "--size", "n=5", "--precision", precision).output
 
 
 def test_the_place_for_the_outputs_is_checked_before_the_inferences(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_devices() -> None:
         ("convert", "nonexistent.onnx", "-o", "folder"),
         ("run", path_of("pair"), "-i", "a.npy"),
         ("run", path_of("pair"), "-i", "a=nonexistent.npy"),
-        ("run", path_of("pair"), "--dim", "m=1"),
+        ("run", path_of("pair"), "--size", "m=1"),
         ("run", path_of("pair"), "-o", "out.txt"),
     ],
 )
@@ -120,10 +120,10 @@ def test_errors_are_told_without_a_traceback(arguments: tuple) -> None:
     [
         (("inspect", ""), "the path is empty"),
         (("profile", ""), "the path is empty"),
-        (("run", path_of("pair"), "--dim", "n"), "looks like batch=4"),
-        (("run", path_of("pair"), "--dim", "n=-3"), "n cannot be -3"),
-        (("run", path_of("pair"), "--dim", "n=" + "9" * 5000), "sizes are numbers"),
-        (("run", path_of("pair"), "--dim", "n=1", "--dim", "n=2"), "given twice"),
+        (("run", path_of("pair"), "--size", "n"), "looks like batch=4"),
+        (("run", path_of("pair"), "--size", "n=-3"), "n cannot be -3"),
+        (("run", path_of("pair"), "--size", "n=" + "9" * 5000), "sizes are numbers"),
+        (("run", path_of("pair"), "--size", "n=1", "--size", "n=2"), "given twice"),
         (("tune", "folder", "--size", "n"), "looks like batch=4"),
         (("tune", "folder", "--precision", "f8"), "bf16"),
         (("convert", path_of("pair"), "--weights", "int3"), "int4"),

@@ -22,7 +22,7 @@ def profile(*arguments: object) -> Result:
 
 
 def test_layers_are_listed() -> None:
-    done = profile(path_of("classifier"), *QUICK, "--dim", "batch=2", "--dim", "height=8", "--dim", "width=8")
+    done = profile(path_of("classifier"), *QUICK, "--size", "batch=2", "--size", "height=8", "--size", "width=8")
     assert done.exit_code == 0, done.output
     for text in ("classifier.onnx: input_0 2x3x8x8; 1 thread, f32", "ReduceMean", "softmax", "limit", "between layers"):
         assert text in done.output
@@ -84,7 +84,7 @@ def test_runs_and_models_are_compared(tmp_path: Path) -> None:
         (["nonexistent.json"], "error: nonexistent.json: No such file"),
         ([path_of("affine"), "--html", "/nonexistent/folder/report.html"], "no folder /nonexistent/folder"),
         ([path_of("affine"), "--trace", "/"], "is a folder"),
-        ([path_of("pair"), "--dim", "m=3"], "no dimensions"),
+        ([path_of("pair"), "--size", "m=3"], "no dimensions"),
     ],
 )
 def test_mistakes_are_told(arguments: list, message: str) -> None:

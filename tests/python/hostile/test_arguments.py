@@ -112,7 +112,7 @@ def test_sizes_of_the_command_line() -> None:
     from optimium.runtime.cli._app import app
 
     for size in ("n=1000000000000", "typo=3"):
-        done = typer.CliRunner().invoke(app, ["run", str(path_of("pair")), "--dim", size])
+        done = typer.CliRunner().invoke(app, ["run", str(path_of("pair")), "--size", size])
         assert done.exit_code == 1 and "error:" in done.output, (size, done.output, done.exception)
 
 

@@ -59,7 +59,7 @@ _Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", help="NAME=FILE.npy, FILE.npy for a model of one input, or FILE.npz."),
 ]
-_Dims = Annotated[list[str] | None, typer.Option("--dim", help="SYMBOL=SIZE for random inputs; 1 where not given.")]
+_Sizes = Annotated[list[str] | None, typer.Option("--size", help="SYMBOL=SIZE for random inputs; 1 where not given.")]
 _Seed = Annotated[int, typer.Option(help="Seed of the inputs that are not given, which are random.")]
 _Precise = Annotated[_Precision, typer.Option("--precision", help="How exact products are.")]
 _Threads = Annotated[int | None, typer.Option(help="Threads of one inference.")]
@@ -81,12 +81,12 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-def _sizes(options: Sequence[str] | None, name: str = "--dim") -> dict[str, int]:
+def _sizes(options: Sequence[str] | None) -> dict[str, int]:
     """The sizes in options of the form SYMBOL=SIZE."""
     try:
         return _run.sizes(options or [])
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=name) from error
+        raise typer.BadParameter(str(error), param_hint="--size") from error
 
 
 def _check_files(written: Sequence[tuple[str, Path | None]], read: Sequence[tuple[str, Path | None]]) -> None:
@@ -188,7 +188,7 @@ def run(
     model: _Model,
     inputs: _Inputs = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The .npz file for the outputs.")] = None,
-    dims: _Dims = None,
+    sizes: _Sizes = None,
     seed: _Seed = 0,
     repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are timed.")] = 1,
     warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before.")] = 0,
@@ -202,7 +202,7 @@ def run(
         _check_places(output)
         _run.check_output(output)
         loaded = _load(model, threads=threads, precision=precision.value)
-        arrays = _run.inputs(loaded, inputs or [], _sizes(dims), seed)
+        arrays = _run.inputs(loaded, inputs or [], _sizes(sizes), seed)
         with _progress() as progress:
             task = progress.add_task("running", total=warmup + repeat)
             results, times = _run.run(loaded, arrays, warmup, repeat, lambda: progress.advance(task))
@@ -237,7 +237,7 @@ def tune(
     def work() -> None:
         if output is None and model.is_file():
             raise ValueError(f"{model} is not a model folder: convert it first, or say with --output where to")
-        named = _sizes(sizes, "--size")
+        named = _sizes(sizes)
         if output is not None:
             rt.convert(model, output)
         options = {"threads": threads, "precision": precision.value}
@@ -261,7 +261,7 @@ def profile(
         ),
     ],
     inputs: _Inputs = None,
-    dims: _Dims = None,
+    sizes: _Sizes = None,
     seed: _Seed = 0,
     repeat: Annotated[int, typer.Option(min=1, help="Number of inferences that are measured.")] = 100,
     warmup: Annotated[int, typer.Option(min=0, help="Number of inferences before, at least.")] = 10,
@@ -293,7 +293,7 @@ def profile(
     def subject(path: Path) -> report.Subject:
         schedule = {"scheduler_type": rt.SchedulerType[scheduler.name], "stages": stages}
         loaded = _load(path, threads=threads, precision=precision.value, **schedule)
-        arrays = _run.inputs(loaded, inputs or [], _sizes(dims), seed)
+        arrays = _run.inputs(loaded, inputs or [], _sizes(sizes), seed)
         return report.Subject(loaded, arrays, source=str(path), precision=precision.value)
 
     def work() -> None:
