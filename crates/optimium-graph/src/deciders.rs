@@ -26,6 +26,7 @@ pub fn deciding_inputs(op: &Operator) -> &'static [usize] {
         Operator::OneHot(one_hot) if one_hot.depth.is_none() => &[1],
         Operator::Range(range) if range.bounds.is_none() => &[0, 1, 2],
         Operator::ConstantOfShape(constant) if constant.dims.is_none() => &[0],
+        Operator::Random(random) if random.dims.is_none() => &[0],
         Operator::Resize(_) => &[1, 2, 3],
         _ => &[],
     }
@@ -84,6 +85,7 @@ fn expressions(op: &Operator) -> Vec<&Expr> {
         Operator::OneHot(op) => op.depth.iter().collect(),
         Operator::Range(op) => op.bounds.iter().flatten().collect(),
         Operator::ConstantOfShape(op) => op.dims.iter().flatten().collect(),
+        Operator::Random(op) => op.dims.iter().flatten().collect(),
         _ => Vec::new(),
     }
 }

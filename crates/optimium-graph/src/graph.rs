@@ -54,6 +54,16 @@ pub enum ValueType {
     Unknown,
 }
 
+impl ValueType {
+    /// The element type, for a tensor.
+    pub fn element_type(&self) -> Option<ElementType> {
+        match self {
+            ValueType::Tensor { element_type, .. } => Some(*element_type),
+            _ => None,
+        }
+    }
+}
+
 /// A tensor that flows through the graph, or a constant.
 #[derive(Clone, Debug)]
 pub struct Value {
@@ -70,10 +80,7 @@ pub struct Value {
 impl Value {
     /// The element type, for a tensor.
     pub fn element_type(&self) -> Option<ElementType> {
-        match self.value_type {
-            ValueType::Tensor { element_type, .. } => Some(element_type),
-            _ => None,
-        }
+        self.value_type.element_type()
     }
 
     /// The shape, for a tensor whose shape is known.

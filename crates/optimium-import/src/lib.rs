@@ -21,18 +21,24 @@ mod names;
 pub mod onnx;
 pub mod tflite;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use optimium_graph::Graph;
 use optimium_tensor::{Error, Result};
 
+/// For inputs that are sequences, by name, the shapes of the tensors in them; `None` for an optional input without a value.
+pub type InputSequences = BTreeMap<String, Option<Vec<Vec<usize>>>>;
+
 /// Reads a model file: `.onnx` or `.tflite`, told by its extension, or by its content where it has another one.
+/// Each tensor of `sequences` is an input of the graph, `name.0`, `name.1`, ….
 ///
 /// # Errors
 /// [`Io`](optimium_tensor::ErrorKind::Io) where the file cannot be read;
+/// [`InvalidArgument`](optimium_tensor::ErrorKind::InvalidArgument) where one of `sequences` is no such input;
 /// [`Model`](optimium_tensor::ErrorKind::Model) where it is damaged;
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented), with everything that is unsupported.
-pub fn read_file(path: &Path) -> Result<Graph> {
+pub fn read_file(path: &Path, sequences: &InputSequences) -> Result<Graph> {
     let bytes = std::fs::read(path).map_err(|cause| Error::io(path, cause))?;
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -42,18 +48,27 @@ pub fn read_file(path: &Path) -> Result<Graph> {
         _ => tflite::has_identifier(&bytes),
     };
     let graph = if is_tflite {
+        if let Some(name) = sequences.keys().next() {
+            return Err(no_sequence(name).context(path.display()));
+        }
         tflite::read(&bytes, &name)
     } else {
         // A path of one component has the empty parent, which means the current folder.
         let folder =
             path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-        onnx::read_shared(bytes.into(), folder)
+        onnx::read_shared(bytes.into(), folder, sequences)
     };
     let mut graph = graph.map_err(|error| error.context(path.display()))?;
     if graph.name.is_empty() {
         graph.name = name;
     }
     Ok(graph)
+}
+
+fn no_sequence(name: &str) -> Error {
+    Error::invalid_argument(format!(
+        "sequences: the model has no input {name:?} that is a sequence or an optional"
+    ))
 }
 
 #[cfg(test)]
@@ -74,11 +89,14 @@ mod tests {
         optimium_testing::each_case(cases, |&(name, content, expected)| {
             let path = folder.join(name);
             std::fs::write(&path, content).unwrap();
-            let error = read_file(&path).expect_err("no model");
+            let error = read_file(&path, &InputSequences::new()).expect_err("no model");
             let found = error.kind() == ErrorKind::Model && error.message().contains(expected);
             if found { Ok(()) } else { Err(format!("{error:?}")) }
         });
-        assert_eq!(read_file(&folder.join("missing.onnx")).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(
+            read_file(&folder.join("missing.onnx"), &InputSequences::new()).unwrap_err().kind(),
+            ErrorKind::Io
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -31,6 +31,7 @@ mod packing;
 mod plan;
 mod program;
 mod promote;
+mod random;
 mod region;
 mod state;
 mod storage;

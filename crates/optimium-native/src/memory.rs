@@ -106,6 +106,13 @@ impl<'a> Memory<'a> {
         unsafe { SharedSlice::from_raw(pointer, length) }
     }
 
+    /// The elements of an operand that a step which one worker does alone writes.
+    pub(crate) fn write_alone<T: bytemuck::Pod>(&self, operand: Operand) -> &'a mut [T] {
+        let (pointer, length) = self.locate::<T>(operand);
+        // SAFETY: in bounds and aligned by `locate`; the step's alone, see the module, and this worker's, who does all of it.
+        unsafe { std::slice::from_raw_parts_mut(pointer, length) }
+    }
+
     /// The elements of an operand that is all of its memory, in `count` blocks between which there may be room. The step reads or
     /// writes the blocks alone.
     pub(crate) fn blocks<T: bytemuck::Pod>(&self, operand: Operand, count: usize) -> BlockSlice<'a, T> {

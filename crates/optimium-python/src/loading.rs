@@ -26,16 +26,19 @@ use crate::python::detached;
 /// keep_tensors names tensors of the model that are to stay readable where layers would otherwise be fused over them; for a folder
 /// that is said when it is converted.
 ///
+/// sequences says, by name, what inputs that are sequences stand for: the shapes of the tensors in them, each of which is then an input,
+/// name.0, name.1, …; None is an optional input without a value. For a folder that is said when it is converted.
+///
 /// The PIPELINE scheduler divides the threads (and cores) into stages, one for each thread unless stages says how many. With
 /// EXCLUSIVE and PIPELINE, queue_capacity inferences (1024 unless it says how many) may wait for their turn; infer() raises
 /// OutOfResourceError when there would be more.
 #[pyfunction]
 #[pyo3(signature = (path, *, devices=None, strict=None, memory_optimization=None, disable_denormals=None,
     intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision=None,
-    tuned=None, stages=None, queue_capacity=None, keep_tensors=None),
+    tuned=None, stages=None, queue_capacity=None, keep_tensors=None, sequences=None),
     text_signature = "(path, *, devices=None, strict=False, memory_optimization=True, disable_denormals=True, \
     intermediate_save_path=None, passphrase=None, threads=None, cores=None, scheduler_type=None, precision='f32', \
-    tuned=True, stages=None, queue_capacity=None, keep_tensors=None)")]
+    tuned=True, stages=None, queue_capacity=None, keep_tensors=None, sequences=None)")]
 pub(crate) fn load_model(
     path: &Bound<'_, PyAny>,
     devices: Option<&Bound<'_, PyAny>>,
@@ -52,6 +55,7 @@ pub(crate) fn load_model(
     stages: Option<&Bound<'_, PyAny>>,
     queue_capacity: Option<&Bound<'_, PyAny>>,
     keep_tensors: Option<&Bound<'_, PyAny>>,
+    sequences: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyModel> {
     let (py, path) = (path.py(), argument::<PathBuf>("path", path)?);
     let switch = |name, object, default| optional(name, object).map(|on| on.unwrap_or(default));
@@ -72,6 +76,7 @@ pub(crate) fn load_model(
         stages: count_from_python(py, "stages", stages)?,
         queue_capacity: count_from_python(py, "queue_capacity", queue_capacity)?,
         keep_tensors: optional("keep_tensors", keep_tensors)?.unwrap_or_default(),
+        sequences: optional("sequences", sequences)?.unwrap_or_default(),
         tuned: switch("tuned", tuned, true)?,
     };
     let model = detached(py, || optimium_runtime::load_model(&path, &options))?;
@@ -143,10 +148,11 @@ fn not_negative(py: Python<'_>, name: &str, number: i64) -> PyResult<usize> {
 /// scale for every 64 or 32 of them. Activations, products and sums stay f32. Weights that the model has in few bits already are left
 /// as they are.
 ///
-/// keep_tensors names tensors of the model that are to stay readable where layers would otherwise be fused over them.
+/// keep_tensors names tensors of the model that are to stay readable where layers would otherwise be fused over them. sequences says what
+/// inputs that are sequences stand for, as load_model(sequences=...) does.
 #[pyfunction]
-#[pyo3(signature = (source, destination, *, pack=None, weights=None, progress=None, keep_tensors=None),
-    text_signature = "(source, destination, *, pack=True, weights=None, progress=None, keep_tensors=None)")]
+#[pyo3(signature = (source, destination, *, pack=None, weights=None, progress=None, keep_tensors=None, sequences=None),
+    text_signature = "(source, destination, *, pack=True, weights=None, progress=None, keep_tensors=None, sequences=None)")]
 pub(crate) fn convert(
     source: &Bound<'_, PyAny>,
     destination: &Bound<'_, PyAny>,
@@ -154,6 +160,7 @@ pub(crate) fn convert(
     weights: Option<&Bound<'_, PyAny>>,
     progress: Option<Bound<'_, PyAny>>,
     keep_tensors: Option<&Bound<'_, PyAny>>,
+    sequences: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyConversion> {
     let py = source.py();
     let source: PathBuf = argument("source", source)?;
@@ -162,6 +169,7 @@ pub(crate) fn convert(
         pack: optional("pack", pack)?.unwrap_or(true),
         weights: weights_from_python(py, weights)?,
         keep_tensors: optional("keep_tensors", keep_tensors)?.unwrap_or_default(),
+        sequences: optional("sequences", sequences)?.unwrap_or_default(),
     };
     let progress = callable("progress", progress)?;
     let mut raised = None;

@@ -8,6 +8,7 @@ use optimium_device::{Backend, Choices, CompileOptions, Executable, PackedWeight
 use optimium_graph::ops::WeightEncoding;
 use optimium_graph::passes::Compression;
 use optimium_graph::{Graph, passes, shapes};
+use optimium_import::InputSequences;
 use optimium_native::Native;
 use optimium_tensor::{Error, Result};
 
@@ -36,6 +37,9 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model> {
     let (device, backend) = platforms::place(options)?;
     if let Some(folder) = &options.intermediate_save_path {
         intermediates::prepare(folder)?;
+    }
+    if path.is_dir() && !options.sequences.is_empty() {
+        return Err(Error::invalid_argument("sequences: what a folder has is decided when it is converted"));
     }
     if !path.is_dir() {
         let graph = import(path, options)?;
@@ -83,11 +87,18 @@ pub struct ConvertOptions {
     pub weights: Option<WeightEncoding>,
     /// Tensors of the model, by name, that are to be left as they are, so that they can be read: nothing is fused over them.
     pub keep_tensors: Vec<String>,
+    /// What inputs that are sequences or optionals stand for.
+    pub sequences: InputSequences,
 }
 
 impl Default for ConvertOptions {
     fn default() -> Self {
-        ConvertOptions { pack: true, weights: None, keep_tensors: Vec::new() }
+        ConvertOptions {
+            pack: true,
+            weights: None,
+            keep_tensors: Vec::new(),
+            sequences: InputSequences::new(),
+        }
     }
 }
 
@@ -112,7 +123,7 @@ pub fn convert(
             source.display()
         )));
     }
-    let mut graph = read(source)?;
+    let mut graph = read(source, &options.sequences)?;
     progress("simplifying", 0.4)?;
     prepare(&mut graph, &options.keep_tensors).map_err(|error| error.context(source.display()))?;
     let mut compression = Compression::default();
@@ -160,7 +171,7 @@ fn pack(graph: &Arc<Graph>, options: &CompileOptions) -> Option<(String, Arc<dyn
 
 /// The model in a file, ready to be compiled.
 fn import(path: &Path, options: &LoadOptions) -> Result<Graph> {
-    let mut graph = read(path)?;
+    let mut graph = read(path, &options.sequences)?;
     if options.passphrase.is_some() {
         tracing::warn!("{} is not encrypted: its passphrase is ignored", path.display());
     }
@@ -169,7 +180,7 @@ fn import(path: &Path, options: &LoadOptions) -> Result<Graph> {
 }
 
 /// The graph in a model file, as it stands there.
-fn read(path: &Path) -> Result<Graph> {
+fn read(path: &Path, sequences: &InputSequences) -> Result<Graph> {
     if path.as_os_str().is_empty() {
         return Err(Error::container("the path of the model is empty"));
     }
@@ -178,7 +189,7 @@ fn read(path: &Path) -> Result<Graph> {
     }
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
     match extension.as_ref().and_then(|extension| extension.to_str()) {
-        Some("onnx" | "tflite") => optimium_import::read_file(path),
+        Some("onnx" | "tflite") => optimium_import::read_file(path, sequences),
         _ => Err(Error::container(format!(
             "{} is neither a model folder nor an .onnx or .tflite file",
             path.display()

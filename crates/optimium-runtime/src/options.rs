@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use optimium_device::{Choices, CompileOptions, DeviceId, Precision};
+use optimium_import::InputSequences;
 use optimium_tensor::{Error, Result};
 
 /// The most threads that one model may use.
@@ -73,6 +74,8 @@ pub struct LoadOptions {
     /// Tensors of the model, by name, that are to be left as they are, so that they can be read: nothing is fused over them. For model
     /// folders this is decided when they are converted.
     pub keep_tensors: Vec<String>,
+    /// What inputs that are sequences or optionals stand for. For model folders this is decided when they are converted.
+    pub sequences: InputSequences,
     /// Whether the kernels are used that [tuning](crate::tune_model) chose on such a machine.
     pub tuned: bool,
 }
@@ -93,6 +96,7 @@ impl Default for LoadOptions {
             stages: None,
             queue_capacity: None,
             keep_tensors: Vec::new(),
+            sequences: InputSequences::new(),
             tuned: true,
         }
     }

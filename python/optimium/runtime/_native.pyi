@@ -300,6 +300,7 @@ def load_model(
     stages: int | None = None,
     queue_capacity: int | None = None,
     keep_tensors: Sequence[str] | None = None,
+    sequences: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
 ) -> Model:
     """Loads a model.
 
@@ -328,6 +329,9 @@ def load_model(
             raises OutOfResourceError when there would be more.
         keep_tensors: Names of tensors of the model that are to stay readable where layers would otherwise be fused over
             them. For a folder that is decided when it is converted.
+        sequences: What inputs that are sequences stand for, by name: the shapes of the tensors in them. Each tensor is then an
+            input, name.0, name.1, …. None stands for an optional input without a value. For a folder that is decided when
+            it is converted.
 
     Raises:
         ContainerError: There is no model at the path.
@@ -345,6 +349,7 @@ def convert(
     weights: Literal["bf16", "int8", "int4"] | None = None,
     progress: Callable[[str, float], object] | None = None,
     keep_tensors: Sequence[str] | None = None,
+    sequences: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
 ) -> Conversion:
     """Converts an .onnx or .tflite file to a model folder.
 
@@ -358,6 +363,7 @@ def convert(
         progress: Called with what is being done and how much of the whole is done, from 0 to 1. An exception in it ends the
             conversion.
         keep_tensors: Names of tensors of the model that are to stay readable where layers would otherwise be fused over them.
+        sequences: What inputs that are sequences stand for, as for load_model().
 
     Returns:
         What was done.

@@ -244,6 +244,18 @@ fn selections() -> Vec<Operator> {
     vec![
         Operator::Unique(Unique { axis: Some(-1), sorted: false }),
         Operator::NonMaxSuppression(NonMaxSuppression { center_point_box: true }),
+        Operator::Random(Random {
+            dims: Some(vec![Expr::symbol("t")]),
+            element_type: ElementType::F64,
+            distribution: Distribution::Normal { mean: 0.5, deviation: 1e-3 },
+            seed: Some(u32::MAX),
+        }),
+        Operator::Random(Random {
+            dims: None,
+            element_type: ElementType::F32,
+            distribution: Distribution::Uniform { low: -1.0, high: 1e-30 },
+            seed: None,
+        }),
     ]
 }
 

@@ -19,6 +19,7 @@ mod linear_attention;
 mod matrix;
 mod normalization;
 mod quantization;
+mod random;
 mod recurrent;
 mod reduction;
 mod sampling;
@@ -46,6 +47,7 @@ pub use normalization::{
     LocalResponseNormalization, LpNormalization, RmsNormalization, Softmax,
 };
 pub use quantization::{DequantizeLinear, DynamicQuantizedMatMul, QuantizeLinear};
+pub use random::{Distribution, Random};
 pub use recurrent::{Direction, Recurrent, RecurrentActivation, RecurrentKind};
 pub use reduction::{ArgReduce, CumSum, Reduce, Reduction};
 pub use sampling::{DeformableColumns, GridSample, RoiAlign, SampleMode, SamplePadding};
@@ -217,6 +219,8 @@ pub enum Operator {
     Range(Range),
     /// See [`ConstantOfShape`].
     ConstantOfShape(ConstantOfShape),
+    /// See [`Random`].
+    Random(Random),
 
     /// See [`QuantizeLinear`].
     QuantizeLinear(QuantizeLinear),
@@ -339,6 +343,7 @@ impl Operator {
             Operator::Size => "Size",
             Operator::Range(_) => "Range",
             Operator::ConstantOfShape(_) => "ConstantOfShape",
+            Operator::Random(random) => random.distribution.name(),
             Operator::QuantizeLinear(_) => "QuantizeLinear",
             Operator::DequantizeLinear(_) => "DequantizeLinear",
             Operator::DynamicQuantizeLinear => "DynamicQuantizeLinear",

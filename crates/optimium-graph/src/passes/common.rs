@@ -57,7 +57,7 @@ fn merge_nodes(editor: &mut Editor) -> usize {
 }
 
 fn is_pure(op: &Operator) -> bool {
-    !matches!(op, Operator::If(_) | Operator::Loop(_) | Operator::Scan(_))
+    !matches!(op, Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) | Operator::Random(_))
 }
 
 fn is_twin(editor: &Editor, a: NodeId, b: NodeId) -> bool {
@@ -91,9 +91,11 @@ fn merge(editor: &mut Editor, first: NodeId, second: NodeId) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Builder, expect};
+    use super::super::testing::{Builder, expect, expect_simplified};
+    use optimium_tensor::ElementType;
+
     use super::*;
-    use crate::ops::{Binary, Unary};
+    use crate::ops::{Binary, Distribution, Random, Unary};
 
     #[test]
     fn equal_nodes_and_constants_become_one() {
@@ -104,6 +106,20 @@ mod tests {
         let (a, b) = (builder.unary(Unary::Exp, a), builder.unary(Unary::Neg, b));
         let y = builder.binary(Binary::Mul, a, b);
         expect(run, builder.finish(&[y]), &["Add", "Exp", "Neg", "Mul"]).unwrap();
+    }
+
+    #[test]
+    fn random_numbers_stay_apart() {
+        let mut builder = Builder::new();
+        let draw = |builder: &mut Builder| {
+            let distribution = Distribution::Uniform { low: 0.0, high: 1.0 };
+            let (dims, element_type) = (Some(vec![4usize.into()]), ElementType::F32);
+            let op = Operator::Random(Random { dims, element_type, distribution, seed: None });
+            builder.node(op, &[])
+        };
+        let (a, b) = (draw(&mut builder), draw(&mut builder));
+        let y = builder.binary(Binary::Add, a, b);
+        expect_simplified(builder.finish(&[y]), &["RandomUniform", "RandomUniform", "Add"]).unwrap();
     }
 
     #[test]

@@ -78,7 +78,11 @@ fn constant_region(editor: &Editor, dequantizing: bool) -> Vec<NodeId> {
 
 fn is_foldable(op: &Operator, dequantizing: bool) -> bool {
     match op {
-        Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) | Operator::Requantize => false,
+        Operator::If(_)
+        | Operator::Loop(_)
+        | Operator::Scan(_)
+        | Operator::Random(_)
+        | Operator::Requantize => false,
         Operator::DequantizeLinear(_) | Operator::QuantizeLinear(_) => dequantizing,
         _ => true,
     }

@@ -222,6 +222,7 @@ fn apply_more(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::Size => shaping::size(cx),
         Operator::Range(range) => shaping::range(range, cx),
         Operator::ConstantOfShape(fill) => shaping::constant_of_shape(fill, cx),
+        Operator::Random(random) => shaping::random(random, cx),
         Operator::Concat(concat) => slicing::concat(concat, cx),
         Operator::Split(split) => slicing::split(split, cx),
         Operator::Slice(slice) => slicing::slice(slice, cx),

@@ -8,7 +8,8 @@ use super::context::{Context, MAX_RANK};
 use super::facts::SymbolicTensor;
 use super::selection::axis_count;
 use crate::ops::{
-    Binary, ConstantOfShape, Expand, Flatten, Pad, Range, Reshape, Shape, Squeeze, Tile, Transpose, Unsqueeze,
+    Binary, ConstantOfShape, Expand, Flatten, Pad, Random, Range, Reshape, Shape, Squeeze, Tile, Transpose,
+    Unsqueeze,
 };
 
 /// The dimensions, where all of them are known; else those of the output, where they are numbers after all because
@@ -389,17 +390,7 @@ fn range_count(start: &Number, limit: &Number, delta: &Number) -> Option<Expr> {
 
 /// Input: shape where the operator does not say it.
 pub(super) fn constant_of_shape(op: &mut ConstantOfShape, cx: &mut Context<'_>) -> Result<()> {
-    let dims: Vec<Option<Expr>> = match &op.dims {
-        Some(dims) => dims.iter().cloned().map(Some).collect(),
-        None => cx.integers(0)?,
-    };
-    cx.set_partial(0, op.element_type, dims.clone())?;
-    if op.dims.is_none()
-        && let Some(dims) = all_known(dims, cx)
-    {
-        op.dims = Some(dims);
-        cx.drop_inputs_from(0);
-    }
+    set_dims(&mut op.dims, op.element_type, cx)?;
     if op.element_type == ElementType::String {
         return Ok(());
     }
@@ -413,17 +404,55 @@ pub(super) fn constant_of_shape(op: &mut ConstantOfShape, cx: &mut Context<'_>) 
     Ok(())
 }
 
+/// Input: shape where the operator does not say it.
+pub(super) fn random(op: &mut Random, cx: &mut Context<'_>) -> Result<()> {
+    if !matches!(op.element_type, ElementType::F32 | ElementType::F64) {
+        return Err(Error::model(format!("random numbers of the element type {}", op.element_type)));
+    }
+    set_dims(&mut op.dims, op.element_type, cx)
+}
+
+/// Says that the output has the shape that the operator says, or else input 0, which is dropped where it is known.
+fn set_dims(known: &mut Option<Vec<Expr>>, element_type: ElementType, cx: &mut Context<'_>) -> Result<()> {
+    let dims: Vec<Option<Expr>> = match known {
+        Some(dims) => dims.iter().cloned().map(Some).collect(),
+        None => cx.integers(0)?,
+    };
+    cx.set_partial(0, element_type, dims.clone())?;
+    if known.is_none()
+        && let Some(dims) = all_known(dims, cx)
+    {
+        *known = Some(dims);
+        cx.drop_inputs_from(0);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use optimium_testing::each_case;
 
     use super::*;
     use crate::Operator;
-    use crate::ops::PadMode;
+    use crate::ops::{Distribution, PadMode};
     use crate::shapes::testing::Input::{self, Data, Missing, Scalar, Typed, Vector};
     use crate::shapes::testing::{dims, expect, infer_one, outcome};
 
     type Case = (Operator, &'static [Input], Result<&'static str, &'static str>);
+
+    #[test]
+    fn random_numbers() {
+        let op = |element_type| {
+            let distribution = Distribution::Uniform { low: 0.0, high: 1.0 };
+            Operator::Random(Random { dims: None, element_type, distribution, seed: None })
+        };
+        check(vec![
+            (op(ElementType::F32), &[Vector(&[2, 3])], Ok("F32 [2, 3]")),
+            (op(ElementType::F64), &[Vector(&[])], Ok("F64 []")),
+            (op(ElementType::F32), &[Typed(ElementType::I64, "2")], Ok("F32 [n0.y0.0, n0.y0.1]")),
+            (op(ElementType::I64), &[Vector(&[2])], Err("element type I64")),
+        ]);
+    }
 
     fn check(cases: Vec<Case>) {
         each_case(cases, |(op, inputs, expected)| expect(outcome(op.clone(), inputs, 1), *expected));

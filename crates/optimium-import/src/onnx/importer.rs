@@ -5,17 +5,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 use optimium_graph::{Graph, Unsupported, Value, ValueId, ValueType};
-use optimium_tensor::{Error, ErrorKind, Expr, Result, Tensor};
+use optimium_tensor::{Error, ErrorKind, Expr, Result, Tensor, TensorShape};
 
 use super::attributes::{Attributes, FunctionAttributes};
-use super::level::{Capture, Level, Opsets, Scope};
+use super::level::{Body, Capture, Level, Opsets, Scope, Structure};
 use super::node::NodeReader;
 use super::ops::{self, Operation};
 use super::proto::{
     FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetId, TensorProto, ValueInfoProto,
 };
 use super::{tensor, types};
-use crate::check;
+use crate::{InputSequences, check, no_sequence};
 
 /// The versions of ONNX's own operators that are known.
 const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
@@ -30,7 +30,11 @@ const DEPTH: usize = 32;
 const EXPANDED_NODES: usize = 1 << 17;
 
 /// The graph of a model.
-pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Graph> {
+pub(super) fn import(
+    mut model: ModelProto,
+    folder: Option<&Path>,
+    sequences: &InputSequences,
+) -> Result<Graph> {
     let graph = model.graph.as_mut().ok_or_else(|| Error::model("the model has no graph"))?;
     // Each message is given up as soon as it is a tensor.
     let initializers = std::mem::take(&mut graph.initializer);
@@ -47,8 +51,16 @@ pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Gra
         }
     }
     let opsets = opsets(&model.opset_import)?;
+    let is_structured = |name: &str| {
+        let input = graph.input.iter().find(|input| input.name == name);
+        input.and_then(|input| input.r#type.as_ref()).is_some_and(|declared| declared.tensor_type.is_none())
+    };
+    if let Some(name) = sequences.keys().find(|name| !is_structured(name)) {
+        return Err(no_sequence(name));
+    }
     let mut importer = Importer {
         folder,
+        sequences,
         functions,
         levels: Vec::new(),
         tensors: HashMap::new(),
@@ -58,7 +70,7 @@ pub(super) fn import(mut model: ModelProto, folder: Option<&Path>) -> Result<Gra
     let scope = Scope { opsets, ..Scope::default() };
     let read = |constant: TensorProto| (tensor::read(&constant, folder), constant.name);
     let constants = initializers.into_iter().map(read).map(|(tensor, name)| (name, tensor)).collect();
-    let (graph, _) = importer.read_graph(graph, constants, scope)?;
+    let graph = importer.read_graph(graph, constants, scope)?.graph;
     if importer.unsupported.is_empty() {
         Ok(graph)
     } else {
@@ -91,6 +103,7 @@ fn opsets(imports: &[OperatorSetId]) -> Result<Opsets<'_>> {
 /// The state of an import: the graph under construction, inside of those that it is a body in.
 pub(super) struct Importer<'m> {
     folder: Option<&'m Path>,
+    sequences: &'m InputSequences,
     functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
     levels: Vec<Level<'m>>,
     /// Tensors that were read, by the address of their messages.
@@ -125,7 +138,7 @@ impl<'m> Importer<'m> {
     }
 
     /// Reads the body of a control-flow operator. The captured values are not yet among its inputs.
-    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<(Graph, Vec<Capture>)> {
+    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<Body> {
         let around = self.level().scope();
         let scope = Scope {
             opsets: Rc::clone(&around.opsets),
@@ -153,7 +166,7 @@ impl<'m> Importer<'m> {
         proto: &'m GraphProto,
         constants: Vec<Constant>,
         scope: Scope<'m>,
-    ) -> Result<(Graph, Vec<Capture>)> {
+    ) -> Result<Body> {
         self.levels.push(Level::new(&proto.name, scope));
         self.declare_inputs(proto, &constants)?;
         self.declare_constants(proto, constants)?;
@@ -167,11 +180,15 @@ impl<'m> Importer<'m> {
         }
         self.read_nodes(&proto.node)?;
         let mut level = self.levels.pop().expect("pushed above");
+        if self.levels.is_empty() {
+            level.name_outputs();
+        }
+        let outputs = level.expand_outputs();
         if self.unsupported.is_empty() {
             check::producers(&level.graph, level.captures.iter().map(|capture| capture.inner))?;
         }
         level.graph.sort()?;
-        Ok((level.graph, level.captures))
+        Ok(Body { graph: level.graph, captures: level.captures, outputs })
     }
 
     fn declare_inputs(&mut self, proto: &'m GraphProto, constants: &[Constant]) -> Result<()> {
@@ -196,13 +213,58 @@ impl<'m> Importer<'m> {
             };
             let declared = input.r#type.as_ref().map(|declared| types::value_type(declared, &mut dimension));
             match declared {
-                Some(Ok(value_type)) => level.graph.value_mut(id).value_type = value_type,
+                Some(Ok(ValueType::Tensor { element_type, shape })) => {
+                    level.graph.value_mut(id).value_type = ValueType::Tensor { element_type, shape };
+                }
+                Some(Ok(structured)) => self.declare_structured(id, &input.name, structured)?,
                 Some(Err(error)) => self.unsupported("input", &input.name, error)?,
                 // Bodies may leave the types of their inputs out.
                 None => {}
             }
             self.level().symbols.extend(symbols);
         }
+        Ok(())
+    }
+
+    /// An input that is no tensor: it becomes those that the caller says it stands for.
+    fn declare_structured(&mut self, id: ValueId, name: &str, value_type: ValueType) -> Result<()> {
+        let said = self.sequences.get(name).filter(|_| self.levels.len() == 1);
+        let (is_optional, inner) = match value_type {
+            ValueType::Optional(inner) => (true, *inner),
+            other => (false, other),
+        };
+        let level = self.level();
+        let element_type = match (inner, said) {
+            (_, Some(None)) if is_optional => {
+                level.graph.inputs.pop();
+                level.structures.insert(id, Structure::Absent);
+                return Ok(());
+            }
+            // An optional that is given has a value.
+            (tensor @ ValueType::Tensor { .. }, None) => {
+                level.graph.value_mut(id).value_type = tensor;
+                return Ok(());
+            }
+            (ValueType::Sequence(inner), Some(Some(_))) => inner.element_type(),
+            (_, None) | (ValueType::Sequence(_), _) => {
+                let error = Error::not_implemented("a sequence, whose length the model does not say");
+                return self.unsupported("input", name, error);
+            }
+            _ => None,
+        };
+        let (Some(element_type), Some(Some(shapes))) = (element_type, said) else {
+            return Err(Error::invalid_argument(format!(
+                "sequences: the input {name:?} is no such sequence"
+            )));
+        };
+        level.graph.inputs.pop();
+        let mut values = Vec::with_capacity(shapes.len());
+        for (index, shape) in shapes.iter().enumerate() {
+            let name = level.value_names.unique(&format!("{name}.{index}"));
+            values.push(level.graph.add_tensor(name, element_type, Some(TensorShape::fixed(shape))));
+        }
+        level.graph.inputs.extend(&values);
+        level.structures.insert(id, Structure::Sequence(values));
         Ok(())
     }
 
@@ -301,6 +363,31 @@ impl<'m> Importer<'m> {
 
     /// Gives the body at `index` an input for a value of the graph around it; constants are shared instead.
     fn capture(&mut self, index: usize, name: &str, outer: ValueId) -> ValueId {
+        let inner = match self.levels[index - 1].structures.get(&outer).cloned() {
+            None => self.capture_tensor(index, name, outer),
+            Some(structure) => {
+                let structure = match structure {
+                    Structure::Sequence(values) => {
+                        let element = |value| self.capture_tensor(index, name, value);
+                        Structure::Sequence(values.into_iter().map(element).collect())
+                    }
+                    Structure::Absent => Structure::Absent,
+                };
+                let level = &mut self.levels[index];
+                let inner = level.add_intermediate(name);
+                level.structures.insert(inner, structure);
+                inner
+            }
+        };
+        self.levels[index].scope_mut().values.insert(name.to_owned(), inner);
+        inner
+    }
+
+    /// The body's value for a tensor of the graph around it.
+    fn capture_tensor(&mut self, index: usize, name: &str, outer: ValueId) -> ValueId {
+        if let Some(known) = self.levels[index].captures.iter().find(|capture| capture.outer == outer) {
+            return known.inner;
+        }
         let value = self.levels[index - 1].graph.value(outer);
         let constant = value.constant.clone();
         let value_type = match (&value.value_type, self.levels[index - 1].element_type(outer)) {
@@ -309,17 +396,13 @@ impl<'m> Importer<'m> {
         };
         let level = &mut self.levels[index];
         let unique = level.value_names.unique(name);
-        let inner = match constant {
-            Some(tensor) => level.graph.add_constant(unique, tensor),
-            None => {
-                let inner =
-                    level.graph.add_value(Value { name: unique, value_type, scheme: None, constant: None });
-                level.captures.push(Capture { outer, inner });
-                inner
-            }
+        let Some(tensor) = constant else {
+            let inner =
+                level.graph.add_value(Value { name: unique, value_type, scheme: None, constant: None });
+            level.captures.push(Capture { outer, inner });
+            return inner;
         };
-        level.scope_mut().values.insert(name.to_owned(), inner);
-        inner
+        level.graph.add_constant(unique, tensor)
     }
 
     fn read_nodes(&mut self, nodes: &'m [NodeProto]) -> Result<()> {
@@ -381,6 +464,11 @@ impl<'m> Importer<'m> {
             return Err(Error::not_implemented(format!("version {opset} of the operators")));
         }
         check_arity(operation, &inputs, &outputs)?;
+        let is_structured =
+            |id: &ValueId| self.levels.last().is_some_and(|level| level.structures.contains_key(id));
+        if !ops::STRUCTURED.contains(&operation.name) && inputs.iter().flatten().any(is_structured) {
+            return Err(Error::not_implemented("of a sequence or an optional"));
+        }
         let mut reader = NodeReader::new(self, name, &node.op_type, opset, inputs, outputs, attributes);
         (operation.read)(&mut reader)?;
         let unread: Vec<&str> = reader.attributes.unread().collect();
@@ -403,6 +491,17 @@ impl<'m> Importer<'m> {
         Ok(values)
     }
 
+    /// Fails where functions and loops expand to too many nodes.
+    fn count_expanded(&mut self, nodes: usize) -> Result<()> {
+        self.expanded = self.expanded.saturating_add(nodes);
+        if self.expanded > EXPANDED_NODES {
+            return Err(Error::model(format!(
+                "functions and loops expand to more than {EXPANDED_NODES} nodes"
+            )));
+        }
+        Ok(())
+    }
+
     /// Reads the nodes of a function in place of its call.
     fn inline(
         &mut self,
@@ -413,10 +512,7 @@ impl<'m> Importer<'m> {
         mut attributes: Attributes<'m>,
     ) -> Result<()> {
         self.check_depth()?;
-        self.expanded = self.expanded.saturating_add(function.node.len());
-        if self.expanded > EXPANDED_NODES {
-            return Err(Error::model(format!("functions expand to more than {EXPANDED_NODES} nodes")));
-        }
+        self.count_expanded(function.node.len())?;
         if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
             return Err(Error::model(format!("it calls {:?} with too many values", function.name)));
         }
@@ -441,6 +537,7 @@ impl<'m> Importer<'m> {
         inputs: &[ValueId],
     ) -> Result<Vec<ValueId>> {
         self.check_depth()?;
+        self.count_expanded(proto.node.len())?;
         if inputs.len() != proto.input.len() {
             return Err(Error::model(format!("its graph {:?} has {} inputs", proto.name, proto.input.len())));
         }
@@ -449,7 +546,7 @@ impl<'m> Importer<'m> {
             .chain(proto.initializer.iter().map(|constant| &constant.name))
             .map(String::as_str)
             .collect();
-        for read in proto.node.iter().flat_map(|node| &node.input) {
+        for read in names_read(proto) {
             if !own.contains(read.as_str())
                 && let Some(id) = self.resolve(read)?
             {
@@ -504,6 +601,17 @@ impl<'m> Importer<'m> {
         self.declare_types(function.value_info.iter());
         self.read_nodes(&function.node)
     }
+}
+
+/// The names that a graph reads or gives, in the bodies inside of it as well.
+fn names_read(graph: &GraphProto) -> Vec<&String> {
+    let mut names: Vec<&String> = graph.output.iter().map(|output| &output.name).collect();
+    for node in &graph.node {
+        names.extend(&node.input);
+        let bodies = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+        bodies.for_each(|body| names.extend(names_read(body)));
+    }
+    names
 }
 
 /// What a call gives for a function's attributes, or their defaults.

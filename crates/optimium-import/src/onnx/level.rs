@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use optimium_graph::ops::Operator;
-use optimium_graph::{Graph, Node, ValueId};
-use optimium_tensor::{ElementType, Tensor};
+use optimium_graph::ops::{Operator, Unary};
+use optimium_graph::{Graph, Node, ValueId, shapes};
+use optimium_tensor::{ElementType, Expr, Tensor, TensorShape};
 
 use super::attributes::FunctionAttributes;
 use crate::names::Names;
@@ -35,6 +35,43 @@ pub(super) struct Capture {
     pub(super) inner: ValueId,
 }
 
+/// What a value that is no tensor stands for. The importer follows these values; the graph has none.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Structure {
+    /// A sequence of tensors.
+    Sequence(Vec<ValueId>),
+    /// An optional without a value. One with a value stands for that.
+    Absent,
+}
+
+/// How many tensors an output of a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// A tensor.
+    Tensor,
+    /// A sequence of so many.
+    Sequence(usize),
+    /// An optional without a value.
+    Absent,
+}
+
+/// A graph that was read, with a tensor for each one in its outputs.
+pub(super) struct Body {
+    pub(super) graph: Graph,
+    /// What it reads of the graph around; not yet among its inputs.
+    pub(super) captures: Vec<Capture>,
+    /// What its outputs are in the model.
+    pub(super) outputs: Vec<Layout>,
+}
+
+impl Body {
+    /// The graph and its captures, where all outputs are tensors.
+    pub(super) fn of_tensors(self) -> Option<(Graph, Vec<Capture>)> {
+        let all = self.outputs.iter().all(|&layout| layout == Layout::Tensor);
+        all.then_some((self.graph, self.captures))
+    }
+}
+
 /// A graph under construction.
 #[derive(Default)]
 pub(super) struct Level<'m> {
@@ -46,6 +83,8 @@ pub(super) struct Level<'m> {
     pub(super) node_names: Names,
     /// Symbols of the dimensions of the graph's inputs.
     pub(super) symbols: HashSet<String>,
+    /// What values that are no tensors stand for.
+    pub(super) structures: HashMap<ValueId, Structure>,
     ranks: HashMap<ValueId, usize>,
     producers: HashMap<ValueId, (usize, usize)>,
 }
@@ -90,6 +129,93 @@ impl<'m> Level<'m> {
             }
         }
         self.graph.add_node(node);
+    }
+
+    /// The content of a constant, or of a copy of one.
+    pub(super) fn known(&self, mut value: ValueId) -> Option<&Tensor> {
+        for _ in 0..STEPS {
+            if let Some(constant) = self.graph.constant(value) {
+                return Some(constant);
+            }
+            let &(node, _) = self.producers.get(&value)?;
+            let node = &self.graph.nodes()[node];
+            value = node.input(0).filter(|_| node.op == Operator::Identity)?;
+        }
+        None
+    }
+
+    /// What a condition is, where it is a constant, a copy of one, or the opposite of one.
+    pub(super) fn truth(&self, mut condition: ValueId) -> Option<bool> {
+        let mut is_opposite = false;
+        for _ in 0..STEPS {
+            if let Some(constant) = self.graph.constant(condition) {
+                let bytes = constant.read_bytes().ok()?;
+                return Some((*bytes.first()? != 0) != is_opposite);
+            }
+            let &(node, _) = self.producers.get(&condition)?;
+            let node = &self.graph.nodes()[node];
+            is_opposite ^= match node.op {
+                Operator::Identity => false,
+                Operator::Unary { function: Unary::Not } => true,
+                _ => return None,
+            };
+            condition = node.input(0)?;
+        }
+        None
+    }
+
+    /// The dimensions that follow from the nodes so far, those that are numbers.
+    pub(super) fn inferred_dims(&self, value: ValueId) -> Option<Vec<Option<i64>>> {
+        let numbers = |shape: &TensorShape| shape.dims().iter().map(Expr::as_const).collect::<Vec<_>>();
+        if let Some(declared) = self.graph.value(value).shape().map(numbers)
+            && declared.iter().all(Option::is_some)
+        {
+            return Some(declared);
+        }
+        let mut graph = self.graph.clone();
+        graph.outputs.clear();
+        graph.inputs.extend(self.captures.iter().map(|capture| capture.inner));
+        shapes::infer(&mut graph).ok()?;
+        graph.value(value).shape().map(numbers)
+    }
+
+    /// What each output is; in its place come the tensors that it stands for.
+    pub(super) fn expand_outputs(&mut self) -> Vec<Layout> {
+        let mut layouts = Vec::with_capacity(self.graph.outputs.len());
+        let mut tensors = Vec::new();
+        for output in std::mem::take(&mut self.graph.outputs) {
+            layouts.push(match self.structures.get(&output) {
+                None => {
+                    tensors.push(output);
+                    Layout::Tensor
+                }
+                Some(Structure::Absent) => Layout::Absent,
+                Some(Structure::Sequence(values)) => {
+                    tensors.extend(values);
+                    Layout::Sequence(values.len())
+                }
+            });
+        }
+        self.graph.outputs = tensors;
+        layouts
+    }
+
+    /// Gives the tensors of outputs that are sequences names of their own, the sequence's with their positions.
+    pub(super) fn name_outputs(&mut self) {
+        for output in self.graph.outputs.clone() {
+            let Some(Structure::Sequence(values)) = self.structures.get(&output).cloned() else { continue };
+            let name = self.graph.value(output).name.clone();
+            let named = |(index, value): (usize, ValueId)| {
+                let name = format!("{name}.{index}");
+                let copy = self.add_intermediate(&name);
+                let name = self.node_names.unique(&name);
+                let (inputs, outputs) = (vec![Some(value)], vec![Some(copy)]);
+                self.add_node(Node { name, op: Operator::Identity, inputs, outputs });
+                copy
+            };
+            let values = values.into_iter().enumerate().map(named).collect();
+            self.structures.insert(output, Structure::Sequence(values));
+        }
     }
 
     /// Remembers the number of dimensions that the model declares, where the dimensions themselves are dropped.
@@ -197,6 +323,7 @@ fn result_type(op: &Operator, output: usize) -> ResultType {
         Operator::CastLike(_) => OfInput(1),
         Operator::Range(range) => Fixed(range.element_type),
         Operator::ConstantOfShape(constant) => Fixed(constant.element_type),
+        Operator::Random(random) => Fixed(random.element_type),
         Operator::OneHot(_) => OfInput(2),
         Operator::Shape(_)
         | Operator::Size

@@ -25,6 +25,7 @@ use optimium_tensor::{Error, Result};
 use prost::Message;
 use prost::bytes::Bytes;
 
+use crate::InputSequences;
 use proto::ModelProto;
 
 /// Reads a model from the bytes of an `.onnx` file. `folder` is where the files of its external data are; without
@@ -34,14 +35,14 @@ use proto::ModelProto;
 /// [`Model`](optimium_tensor::ErrorKind::Model) where the model is damaged;
 /// [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented), with everything that is unsupported.
 pub fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Graph> {
-    read_shared(Bytes::copy_from_slice(bytes), folder)
+    read_shared(Bytes::copy_from_slice(bytes), folder, &InputSequences::new())
 }
 
 /// As [`read`], without a copy: the weights of the messages are parts of `bytes`.
-pub(crate) fn read_shared(bytes: Bytes, folder: Option<&Path>) -> Result<Graph> {
+pub(crate) fn read_shared(bytes: Bytes, folder: Option<&Path>, sequences: &InputSequences) -> Result<Graph> {
     let model = ModelProto::decode(bytes)
         .map_err(|cause| Error::model(format!("this is not an ONNX model: {cause}")).with_cause(cause))?;
-    importer::import(model, folder)
+    importer::import(model, folder, sequences)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What the reader functions of operators work with.
 
 use optimium_graph::ops::{Activation, Binary, Comparison, Operator, Unary};
-use optimium_graph::{Graph, Node, ValueId};
+use optimium_graph::{Node, ValueId};
 use optimium_tensor::{ElementType, Error, Result, Tensor};
 
 use super::attributes::Attributes;
 use super::importer::Importer;
-use super::level::{Capture, Level};
+use super::level::{Body, Level, Structure};
 use super::proto::{GraphProto, SparseTensorProto, TensorProto};
 
 /// One node of a model while it is read, and the graph that it becomes a part of.
@@ -72,6 +72,43 @@ impl<'r, 'm> NodeReader<'r, 'm> {
         self.level().graph.constant(value).cloned()
     }
 
+    /// The content of a constant, or of a copy of one.
+    pub(super) fn known(&mut self, value: ValueId) -> Option<Tensor> {
+        self.level().known(value).cloned()
+    }
+
+    /// What a condition is, where that is known.
+    pub(super) fn truth(&mut self, condition: ValueId) -> Option<bool> {
+        self.level().truth(condition)
+    }
+
+    /// The dimensions that follow from the nodes so far, those that are numbers.
+    pub(super) fn inferred_dims(&mut self, value: ValueId) -> Option<Vec<Option<i64>>> {
+        self.level().inferred_dims(value)
+    }
+
+    /// What a value stands for that is no tensor.
+    pub(super) fn structure(&mut self, value: ValueId) -> Option<Structure> {
+        self.level().structures.get(&value).cloned()
+    }
+
+    /// The tensors of input `index`, a sequence.
+    pub(super) fn sequence(&mut self, index: usize) -> Result<Vec<ValueId>> {
+        let value = self.required(index)?;
+        match self.structure(value) {
+            Some(Structure::Sequence(values)) => Ok(values),
+            Some(Structure::Absent) => Err(Error::model("it reads an optional without a value")),
+            None => unsupported("a sequence of unknown length"),
+        }
+    }
+
+    /// Says what output `index` stands for, where it is wanted.
+    pub(super) fn finish_structure(&mut self, index: usize, structure: Structure) {
+        if let Some(output) = self.output(index) {
+            self.level().structures.insert(output, structure);
+        }
+    }
+
     /// The element type, where it is known.
     pub(super) fn element_type(&mut self, value: ValueId) -> Option<ElementType> {
         self.level().element_type(value)
@@ -113,7 +150,7 @@ impl<'r, 'm> NodeReader<'r, 'm> {
     }
 
     /// The graph of an attribute, and what it captures.
-    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<(Graph, Vec<Capture>)> {
+    pub(super) fn read_body(&mut self, body: &'m GraphProto) -> Result<Body> {
         self.importer.read_body(body)
     }
 

@@ -149,6 +149,9 @@ impl NodeReader<'_, '_> {
 
     /// Gives what was computed as output `index`, where that is wanted.
     pub(super) fn give(&mut self, index: usize, value: ValueId) {
+        if let Some(structure) = self.structure(value) {
+            return self.finish_structure(index, structure);
+        }
         if let Some(output) = self.output(index) {
             self.add_node(Operator::Identity, vec![Some(value)], vec![Some(output)]);
         }

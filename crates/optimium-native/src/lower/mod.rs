@@ -21,6 +21,7 @@ mod normalization;
 mod pooling;
 mod quantization;
 mod quantized;
+mod random;
 mod recurrent;
 mod reduction;
 mod resizing;
@@ -161,6 +162,7 @@ fn lower(view: &NodeView) -> Result<Layer> {
         Operator::Size => shaping::size(view),
         Operator::Range(range) => shaping::range(view, range),
         Operator::ConstantOfShape(constant) => shaping::constant_of_shape(view, constant),
+        Operator::Random(op) => random::random(view, op),
         Operator::Concat(concat) => indexing::concat(view, concat),
         Operator::Split(split) => indexing::split(view, split),
         Operator::Slice(slice) => indexing::slice(view, slice),

@@ -13,5 +13,6 @@ mod mixed;
 mod normalizations;
 mod precision;
 mod products;
+mod random;
 mod sampling;
 mod views;

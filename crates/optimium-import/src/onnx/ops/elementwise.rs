@@ -2,9 +2,9 @@
 
 use optimium_graph::ValueId;
 use optimium_graph::ops::{Binary, Cast, CastLike, Comparison, NarrowCast, Operator, PowerRounding, Unary};
-use optimium_tensor::{ElementType, Error, Result, Tensor};
+use optimium_tensor::{ElementType, Error, Result};
 
-use super::super::node::{NodeReader, support};
+use super::super::node::NodeReader;
 use super::super::types::element_type_of_attribute;
 
 pub(super) fn unary(node: &mut NodeReader<'_, '_>, function: Unary) -> Result<()> {
@@ -24,7 +24,9 @@ pub(super) fn where_(node: &mut NodeReader<'_, '_>) -> Result<()> {
 }
 
 pub(super) fn identity(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    node.finish_with_all_inputs(Operator::Identity)
+    let x = node.required(0)?;
+    node.give(0, x);
+    Ok(())
 }
 
 /// Any number of operands, one after the other.
@@ -140,18 +142,6 @@ pub(super) fn clip(node: &mut NodeReader<'_, '_>) -> Result<()> {
     node.finish(Operator::Clip, [Some(x), low, high])
 }
 
-pub(super) fn dropout(node: &mut NodeReader<'_, '_>) -> Result<()> {
-    node.attributes.ignore(&["ratio", "seed"]);
-    let ratio = node.input(1).and_then(|ratio| node.constant(ratio));
-    let keeps_all = ratio.is_some_and(|ratio| ratio.to_f32s().is_ok_and(|ratio| ratio == [0.0]));
-    if let Some(training) = node.input(2).filter(|_| !keeps_all) {
-        let training = node.constant(training).map(|tensor: Tensor| tensor.to_i64s()).transpose()?;
-        support(training.is_some_and(|training| training.iter().all(|&x| x == 0)), "training mode")?;
-    }
-    let x = node.input(0);
-    node.finish(Operator::Dropout, [x])
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{case, check, node, operators};
@@ -193,7 +183,6 @@ mod tests {
             case(15, node("CastLike", &["x", "l"], &["y"]), Operator::Cast(Cast { to: ElementType::F32 })),
             case(7, node("Clip", &["x"], &["y"]).float("min", 0.0), Operator::Clip),
             case(13, node("Clip", &["x", "", "h"], &["y"]), Operator::Clip),
-            case(7, node("Dropout", &["x"], &["y", "mask"]).float("ratio", 0.5), Operator::Dropout),
             case(16, node("Where", &["c", "a", "b"], &["y"]), Operator::Where),
             max,
             mean,

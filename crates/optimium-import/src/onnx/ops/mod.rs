@@ -8,6 +8,7 @@ mod features;
 mod flex_attention;
 mod fourier;
 mod geometry;
+mod grams;
 mod indexing;
 mod loss;
 mod matrix;
@@ -15,12 +16,15 @@ mod microsoft;
 mod n_bits;
 mod narrow;
 mod normalization;
+mod optimizers;
 mod quantization;
+mod random;
 mod recurrent;
 mod reduction;
 mod registry;
 mod sampling;
 mod selection;
+mod sequences;
 mod shaping;
 mod spatial;
 mod state;
@@ -93,12 +97,28 @@ pub(super) const UNCHANGED: &[&str] = &[
     "Unsqueeze",
 ];
 
+/// Operators that know sequences and optionals.
+pub(super) const STRUCTURED: &[&str] = &[
+    "ConcatFromSequence",
+    "Identity",
+    "Loop",
+    "Optional",
+    "OptionalGetElement",
+    "OptionalHasElement",
+    "SequenceAt",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
+    "SequenceMap",
+];
+
 /// The operator of that name.
 pub(super) fn find(domain: &str, name: &str) -> Option<&'static Operation> {
     let table = match domain {
         "" => registry::ONNX,
         "com.microsoft" => registry::MICROSOFT,
         "ai.onnx.preview" => registry::PREVIEW,
+        "ai.onnx.preview.training" => registry::TRAINING,
         "ai.onnx.ml" => registry::ML,
         _ => return None,
     };

@@ -4,8 +4,8 @@ use optimium_graph::ops::{Activation, Binary, Comparison, RecurrentKind, Reducti
 
 use super::{
     Operation, Read, activation, attention, control, elementwise as e, features, flex_attention, fourier,
-    geometry, indexing, loss, matrix, microsoft, n_bits, normalization, quantization, recurrent, reduction,
-    sampling, selection, shaping, spatial, state, window,
+    geometry, grams, indexing, loss, matrix, microsoft, n_bits, normalization, optimizers, quantization,
+    random, recurrent, reduction, sampling, selection, sequences, shaping, spatial, state, window,
 };
 
 const ANY: usize = usize::MAX;
@@ -31,6 +31,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Attention", (3, 7), 4, attention::attention),
     op("AveragePool", (1, 1), 1, spatial::average_pool),
     op("BatchNormalization", (5, 5), 5, normalization::batch),
+    op("Bernoulli", (1, 1), 1, random::bernoulli),
     op("BitCast", (1, 1), 1, sampling::bit_cast),
     op("BitShift", (2, 2), 1, e::bit_shift),
     op("BitwiseAnd", (2, 2), 1, |n| e::binary(n, Binary::BitwiseAnd)),
@@ -48,6 +49,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Col2Im", (3, 3), 1, geometry::columns_to_image),
     op("Compress", (2, 2), 1, selection::compress),
     op("Concat", (1, ANY), 1, indexing::concat),
+    op("ConcatFromSequence", (1, 1), 1, sequences::concat),
     op("Constant", (0, 0), 1, shaping::constant),
     op("ConstantOfShape", (1, 1), 1, shaping::constant_of_shape),
     op("Conv", (2, 3), 1, spatial::conv),
@@ -63,7 +65,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("DequantizeLinear", (2, 3), 1, quantization::dequantize),
     op("Det", (1, 1), 1, matrix::determinant),
     op("Div", (2, 2), 1, |n| e::binary(n, Binary::Div)),
-    op("Dropout", (1, 3), 2, e::dropout),
+    op("Dropout", (1, 3), 2, random::dropout),
     op("DynamicQuantizeLinear", (1, 1), 3, quantization::dynamic_quantize),
     op("Einsum", (1, ANY), 1, matrix::einsum),
     op("Elu", (1, 1), 1, activation::elu),
@@ -121,12 +123,16 @@ pub(super) const ONNX: &[Operation] = &[
     op("Mish", (1, 1), 1, |n| activation::plain(n, Activation::Mish)),
     op("Mod", (2, 2), 1, e::modulo),
     op("Mul", (2, 2), 1, |n| e::binary(n, Binary::Mul)),
+    op("Multinomial", (1, 1), 1, random::multinomial),
     op("Neg", (1, 1), 1, |n| e::unary(n, Unary::Neg)),
     op("NegativeLogLikelihoodLoss", (2, 3), 1, loss::negative_log_likelihood),
     op("NonMaxSuppression", (2, 5), 1, selection::non_max_suppression),
     op("NonZero", (1, 1), 1, selection::non_zero),
     op("Not", (1, 1), 1, |n| e::unary(n, Unary::Not)),
     op("OneHot", (3, 3), 1, indexing::one_hot),
+    op("Optional", (0, 1), 1, sequences::optional),
+    op("OptionalGetElement", (1, 1), 1, sequences::get_element),
+    op("OptionalHasElement", (0, 1), 1, sequences::has_element),
     op("Or", (2, 2), 1, |n| e::binary(n, Binary::Or)),
     op("PRelu", (2, 2), 1, |n| e::binary(n, Binary::PRelu)),
     op("Pad", (1, 4), 1, shaping::pad),
@@ -136,6 +142,10 @@ pub(super) const ONNX: &[Operation] = &[
     op("QuantizeLinear", (2, 3), 1, quantization::quantize),
     op("RMSNormalization", (2, 2), 1, normalization::rms),
     op("RNN", (3, 6), 2, |n| recurrent::recurrent(n, RecurrentKind::Rnn)),
+    op("RandomNormal", (0, 0), 1, |n| random::random(n, false)),
+    op("RandomNormalLike", (1, 1), 1, |n| random::random(n, false)),
+    op("RandomUniform", (0, 0), 1, |n| random::random(n, true)),
+    op("RandomUniformLike", (1, 1), 1, |n| random::random(n, true)),
     op("Range", (3, 3), 1, shaping::range),
     op("Reciprocal", (1, 1), 1, |n| e::unary(n, Unary::Reciprocal)),
     op("ReduceL1", (1, 2), 1, |n| reduction::reduce(n, Reduction::L1)),
@@ -161,6 +171,13 @@ pub(super) const ONNX: &[Operation] = &[
     op("ScatterElements", (3, 3), 1, indexing::scatter_elements),
     op("ScatterND", (3, 3), 1, indexing::scatter_nd),
     op("Selu", (1, 1), 1, activation::selu),
+    op("SequenceAt", (2, 2), 1, sequences::at),
+    op("SequenceConstruct", (1, ANY), 1, sequences::construct),
+    op("SequenceEmpty", (0, 0), 1, sequences::empty),
+    op("SequenceErase", (1, 2), 1, sequences::erase),
+    op("SequenceInsert", (2, 3), 1, sequences::insert),
+    op("SequenceLength", (1, 1), 1, sequences::length),
+    op("SequenceMap", (1, ANY), ANY, sequences::map),
     op("Shape", (1, 1), 1, shaping::shape),
     op("Shrink", (1, 1), 1, activation::shrink),
     op("Sigmoid", (1, 1), 1, |n| activation::plain(n, Activation::Sigmoid)),
@@ -176,6 +193,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Softsign", (1, 1), 1, |n| e::unary(n, Unary::Softsign)),
     op("SpaceToDepth", (1, 1), 1, spatial::space_to_depth),
     op("Split", (1, 2), ANY, indexing::split),
+    op("SplitToSequence", (1, 2), 1, sequences::split),
     op("Sqrt", (1, 1), 1, |n| e::unary(n, Unary::Sqrt)),
     op("Squeeze", (1, 2), 1, shaping::squeeze),
     op("Sub", (2, 2), 1, |n| e::binary(n, Binary::Sub)),
@@ -185,6 +203,7 @@ pub(super) const ONNX: &[Operation] = &[
     op("Tan", (1, 1), 1, |n| e::unary(n, Unary::Tan)),
     op("Tanh", (1, 1), 1, |n| activation::plain(n, Activation::Tanh)),
     op("TensorScatter", (2, 3), 1, state::tensor_scatter),
+    op("TfIdfVectorizer", (1, 1), 1, grams::tf_idf),
     op("ThresholdedRelu", (1, 1), 1, activation::thresholded_relu),
     op("Tile", (2, 2), 1, shaping::tile),
     op("TopK", (1, 2), 2, indexing::top_k),
@@ -199,6 +218,13 @@ pub(super) const ONNX: &[Operation] = &[
 
 /// Operators of ONNX that are not final.
 pub(super) const PREVIEW: &[Operation] = &[op("FlexAttention", (3, 3), 1, flex_attention::flex_attention)];
+
+/// Operators of training.
+pub(super) const TRAINING: &[Operation] = &[
+    op("Adagrad", (2, ANY), ANY, optimizers::adagrad),
+    op("Adam", (2, ANY), ANY, optimizers::adam),
+    op("Momentum", (2, ANY), ANY, optimizers::momentum),
+];
 
 /// Operators of classical machine learning.
 pub(super) const ML: &[Operation] = &[
@@ -238,7 +264,7 @@ mod tests {
 
     #[test]
     fn no_operator_is_listed_twice() {
-        for table in [ONNX, PREVIEW, ML, MICROSOFT] {
+        for table in [ONNX, PREVIEW, TRAINING, ML, MICROSOFT] {
             let mut names: Vec<&str> = table.iter().map(|operation| operation.name).collect();
             let count = names.len();
             names.sort_unstable();
