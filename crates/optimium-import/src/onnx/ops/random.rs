@@ -184,7 +184,7 @@ mod tests {
             (node("Dropout", &["x"], &["y", "mask"]), "Dropout"),
             (
                 node("Dropout", &["x", "", "t"], &["y"]),
-                "Shape RandomUniform GreaterOrEqual Sub Reciprocal Cast Mul Where Not Or Where Identity",
+                "Shape RandomUniform GreaterOrEqual Sub Reciprocal CastLike Mul Where Not Or Where Identity",
             ),
         ];
         for (node, expected) in cases {

@@ -257,10 +257,10 @@ mod tests {
         let cases = [
             (vec![pair(), node("SequenceAt", &["s", "minus"], &["y"])], "Identity"),
             (vec![pair(), node("SequenceLength", &["s"], &["y"])], ""),
-            (vec![pair(), node("ConcatFromSequence", &["s"], &["y"]).int("axis", 1)], "Concat"),
+            (vec![pair(), node("ConcatFromSequence", &["s"], &["y"]).int("axis", 1)], "Concat Identity"),
             (
                 vec![pair(), node("ConcatFromSequence", &["s"], &["y"]).int("axis", -1).int("new_axis", 1)],
-                "Unsqueeze Unsqueeze Concat",
+                "Unsqueeze Unsqueeze Concat Identity",
             ),
             (
                 vec![
