@@ -35,7 +35,7 @@ pub(crate) struct BoundPlan {
     pub(crate) scratch: Scratch,
     /// Whether one worker does all of it.
     pub(crate) is_serial: bool,
-    /// For each node of the region its step, those that are nothing to do included.
+    /// For each node its step, those that are nothing to do included.
     nodes: Vec<Step>,
     layout: Arc<Layout>,
     symbols: SymbolValues,
@@ -52,7 +52,7 @@ struct Layout {
     lifetimes: Vec<SymbolSet>,
     /// For each value the symbols that its shape and its place depend on.
     values: Vec<SymbolSet>,
-    /// For each node of the region the symbols that its operands and its step depend on.
+    /// For each node the symbols that its operands and its step depend on.
     nodes: Vec<SymbolSet>,
 }
 
@@ -141,7 +141,7 @@ impl BoundPlan {
         let order = SymbolOrder::new(&symbols);
         let values: Vec<SymbolSet> = values.map(|value| dependence(plan, value, &order)).collect();
         let (mut steps, mut nodes, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
-        for index in plan.region.nodes.clone() {
+        for index in 0..plan.layers.len() {
             let (step, evaluated) = bind_node(plan, index, &operands, &symbols, &order, &mut scratch)?;
             let operands = chain::operands(&plan.graph, &plan.layers, index);
             nodes.push(operands.values().fold(evaluated, |set, id| set.with(values[id.index()])));
@@ -149,7 +149,7 @@ impl BoundPlan {
         }
         let lifetimes = plan.lifetimes.iter().map(|lifetime| order.set_of(&lifetime.bytes)).collect();
         let layout = Layout { symbols: order, offsets, capacities, lifetimes, values, nodes };
-        Ok(BoundPlan::of(plan, steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch))
+        Ok(BoundPlan::of(steps, operands, (Arc::new(layout), symbols), arena_bytes, scratch))
     }
 
     /// Binds `plan` for other sizes, where this plan's layout has room for them; otherwise `None`.
@@ -172,23 +172,21 @@ impl BoundPlan {
             operands[value] = operand(plan, value, symbols, &layout.offsets)?.map(Arc::new);
         }
         let (mut nodes, mut scratch) = (self.nodes.clone(), self.scratch);
-        for position in depending(&layout.nodes) {
-            let index = plan.region.nodes.start + position;
-            nodes[position] = bind_node(plan, index, &operands, symbols, &layout.symbols, &mut scratch)?.0;
+        for index in depending(&layout.nodes) {
+            nodes[index] = bind_node(plan, index, &operands, symbols, &layout.symbols, &mut scratch)?.0;
         }
         let kept = (layout.clone(), symbols.clone());
-        Ok(Some(BoundPlan::of(plan, nodes, operands, kept, self.arena_bytes, scratch)))
+        Ok(Some(BoundPlan::of(nodes, operands, kept, self.arena_bytes, scratch)))
     }
 
     fn of(
-        plan: &Plan,
         nodes: Vec<Step>,
         operands: Vec<Option<Arc<Bound>>>,
         (layout, symbols): (Arc<Layout>, SymbolValues),
         arena_bytes: usize,
         scratch: Scratch,
     ) -> BoundPlan {
-        let to_do = plan.region.nodes.clone().zip(&nodes).filter(|(_, step)| !step.is_nothing());
+        let to_do = nodes.iter().enumerate().filter(|(_, step)| !step.is_nothing());
         let mut steps: Vec<BoundStep> =
             to_do.map(|(node, step)| BoundStep::new(node, step.clone())).collect();
         for index in 1..steps.len() {

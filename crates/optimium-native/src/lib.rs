@@ -5,7 +5,7 @@
 //! | promote | graph → graph whose element types kernels know | `promote`, `decompose` |
 //! | cut | graph whose data decide sizes → `Program`: regions and dynamic operators | `program` |
 //! | lower | node → `Layer`: kernel chosen, weights packed | `lower` |
-//! | plan | layers → `Plan`: regions, lifetimes, views, who may write in place | `plan`, `region`, `alias` |
+//! | plan | layers → `Plan`: lifetimes, views, who may write in place | `plan`, `sizes`, `alias` |
 //! | bind | plan + concrete shapes → `BoundPlan`: steps with offsets, arena laid out | `bind`, `arena`, `symbols`, `work` |
 //! | tell | bound plan → work of each layer, memory plan | `details` |
 //! | run | bound plan + tensors → results | `execute`, `team`, `memory`, `state` |
@@ -32,7 +32,7 @@ mod plan;
 mod program;
 mod promote;
 mod random;
-mod region;
+mod sizes;
 mod state;
 mod storage;
 mod symbols;

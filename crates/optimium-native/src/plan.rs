@@ -17,10 +17,9 @@ use crate::chain::operands;
 use crate::layer::{Layer, Nodes};
 use crate::memory::Base;
 use crate::packing::PackedNodes;
-use crate::region::{self, Region};
 use crate::state::State;
 use crate::team::Team;
-use crate::{lower, promote, storage};
+use crate::{lower, promote, sizes, storage};
 
 /// Bound plans that are kept: a model with dynamic shapes mostly sees a few.
 const KEPT_BOUND_PLANS: usize = 16;
@@ -54,8 +53,6 @@ pub(crate) struct Plan {
     packed: PackedNodes,
     /// Symbols that sizes depend on and that no input has: those around the plan give them values.
     pub(crate) scope: Vec<Arc<str>>,
-    /// The nodes that are bound together: all of them.
-    pub(crate) region: Region,
     /// For each value its root and its byte offset in it.
     pub(crate) roots: Vec<(ValueId, Expr)>,
     /// For each value that lies in its root as columns the distance from row to row, in elements.
@@ -96,7 +93,7 @@ impl Plan {
         let mut graph = separate_outputs(promote::promote(graph)?)?;
         storage::decide(&mut graph, level, options);
         let (layers, packed) = lower::lower_all(&graph, level, options)?;
-        let region = region::only(&graph, &scope)?;
+        sizes::check(&graph, &scope)?;
         let aliases = alias::decide(&graph, &layers, options.memory_optimization);
         let roots: Vec<(ValueId, Expr)> =
             (0..graph.values().len()).map(|index| aliases.root(ValueId::from_index(index))).collect();
@@ -111,7 +108,6 @@ impl Plan {
             layers,
             packed,
             scope,
-            region,
             roots,
             row_strides,
             places,
