@@ -34,18 +34,15 @@ test: setup
 loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --locked --target-dir target/loom -p optimium-sync --lib
 
-# The crates with kernels, plans and threads, without what needs an interpreter.
+# The crates with kernels and plans, without what needs an interpreter.
 CORE := $(addprefix -p optimium-,tensor sync simd kernels native)
 
-# The compiler has the sanitizer, behind a switch that stable releases lock. Its checks are calls here, and the optimizer does
-# little: checks within the kernels, which are large functions, take the compiler several times as long.
-asan: export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
-asan: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-asan: export RUSTC_BOOTSTRAP = 1
-asan: export RUSTFLAGS = -Zsanitizer=address -Cllvm-args=-asan-instrumentation-with-call-threshold=0
+# The compiler has the sanitizer, behind a switch that stable releases lock. Kernels and plans are compiled without its checks, which
+# the compiler does not get through there in reasonable time.
+CHECKED := $(foreach crate,sync tensor device runtime,--config 'profile.release.package.optimium-$(crate).rustflags=["-Zsanitizer=address"]')
 asan:
-	$(CARGO) test --release --locked --target-dir target/asan \
-		--target x86_64-unknown-linux-gnu $(CORE) -p optimium-runtime --lib --tests
+	RUSTC_BOOTSTRAP=1 $(CARGO) test -Zprofile-rustflags $(CHECKED) --release --locked --target-dir target/asan \
+		--target x86_64-unknown-linux-gnu -p optimium-sync -p optimium-tensor -p optimium-device -p optimium-runtime --lib --tests
 
 # NEON in an emulator; on an AArch64 machine `make test` does the same.
 test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
