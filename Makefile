@@ -39,10 +39,11 @@ CORE := $(addprefix -p optimium-,tensor sync simd kernels native)
 
 # The compiler has the sanitizer, behind a switch that stable releases lock. Kernels and plans are compiled without its checks, which
 # the compiler does not get through there in reasonable time.
-CHECKED := $(foreach crate,sync tensor device runtime,--config 'profile.release.package.optimium-$(crate).rustflags=["-Zsanitizer=address"]')
+CHECKED := $(addprefix optimium-,sync tensor device runtime)
+SANITIZER := $(foreach crate,$(CHECKED),--config 'profile.release.package.$(crate).rustflags=["-Zsanitizer=address"]')
 asan:
-	RUSTC_BOOTSTRAP=1 $(CARGO) test -Zprofile-rustflags $(CHECKED) --release --locked --target-dir target/asan \
-		--target x86_64-unknown-linux-gnu -p optimium-sync -p optimium-tensor -p optimium-device -p optimium-runtime --lib --tests
+	RUSTC_BOOTSTRAP=1 $(CARGO) test -Zprofile-rustflags $(SANITIZER) --release --locked --target-dir target/asan \
+		--target x86_64-unknown-linux-gnu $(addprefix -p ,$(CHECKED)) --lib --tests
 
 # NEON in an emulator; on an AArch64 machine `make test` does the same.
 test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
