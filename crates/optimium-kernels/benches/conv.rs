@@ -75,7 +75,8 @@ fn transposed(bench: &mut Bench, [size, inputs, outputs, kernel]: [usize; 4]) {
         (random.floats(size * size * inputs), random.floats(inputs * outputs * kernel * kernel));
     let bias = random.floats(outputs);
     let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
-    let convolution = TransposedConvolution::new(bench.level, &parameters, &weights, &Packing::default());
+    let packing = Packing::default();
+    let convolution = TransposedConvolution::new(bench.level, &parameters, &weights, false, &packing);
     let mut y = AlignedVec::zeroed(4 * size * size * outputs);
     let y = SharedSlice::new(&mut y);
     let mut scratch = AlignedVec::zeroed(convolution.scratch_len(&geometry));

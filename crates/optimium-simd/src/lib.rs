@@ -77,10 +77,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const f32) -> Self::F32 {
         // SAFETY: forwarded.
-        let pair = unsafe { [*p, *p.add(1)] };
-        let lanes: [f32; MAX_LANES] = std::array::from_fn(|lane| pair[lane % 2]);
-        // SAFETY: there are as many as lanes.
-        unsafe { self.load(lanes.as_ptr()) }
+        unsafe { repeated::<Self, 2>(self, p) }
+    }
+    /// The four elements at `p` in all fours of lanes.
+    /// # Safety
+    /// Four elements are readable at `p`.
+    #[inline(always)]
+    unsafe fn splat_four(self, p: *const f32) -> Self::F32 {
+        // SAFETY: forwarded.
+        unsafe { repeated::<Self, 4>(self, p) }
     }
     /// # Safety
     /// `LANES` elements are writable at `p`.
@@ -327,6 +332,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn dot_bf16(self, sum: Self::F32, a: Self::I32, b: Self::I32) -> Self::F32 {
         dot_bf16_by_parts(self, sum, a, b)
     }
+}
+
+/// The `N` elements at `p`, over and over.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+unsafe fn repeated<S: Simd, const N: usize>(simd: S, p: *const f32) -> S::F32 {
+    // SAFETY: forwarded.
+    let elements = unsafe { p.cast::<[f32; N]>().read() };
+    let lanes: [f32; MAX_LANES] = std::array::from_fn(|lane| elements[lane % N]);
+    // SAFETY: there are as many as lanes.
+    unsafe { simd.load(lanes.as_ptr()) }
 }
 
 /// No vector has more lanes.

@@ -168,7 +168,10 @@ pub fn layouts(
             (problem, parameters.groups as f64 * visible_share(parameters, images))
         }
     };
-    let all = products(level, parameters, &problem);
+    let all = match candidate.algorithm {
+        Algorithm::Winograd2 | Algorithm::Winograd4 => gemm::plain_candidates(level, &problem),
+        _ => products(level, parameters, &problem),
+    };
     let further = |one: &gemm::Candidate| (one.cost - all[0].cost) * times / pixels as f64;
     all.iter().map(|one| (one.layout, candidate.cost + further(one))).collect()
 }
@@ -192,12 +195,12 @@ fn strassen_products(level: Level, parameters: &Parameters, images: &Images) -> 
 
 /// The ways to compute a product of the convolution, the cheapest first.
 fn products(level: Level, parameters: &Parameters, problem: &gemm::Problem) -> Vec<gemm::Candidate> {
-    // Rows of one tap are one piece.
-    if parameters.kernel == [1, 1] {
-        gemm::candidates(level, problem)
-    } else {
-        gemm::plain_candidates(level, problem)
+    let mut all = gemm::candidates(level, problem);
+    // Rows of one tap are one piece, others begin at every tap.
+    if parameters.kernel != [1, 1] {
+        all.retain(|candidate| parameters.group_inputs().is_multiple_of(candidate.layout.group()));
     }
+    all
 }
 
 /// Cycles for so many output pixels.

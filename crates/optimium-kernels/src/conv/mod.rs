@@ -29,6 +29,7 @@ mod convolution;
 mod direct;
 mod general;
 mod parameters;
+mod patches;
 #[cfg(test)]
 mod reference;
 mod sliding;

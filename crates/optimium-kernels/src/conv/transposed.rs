@@ -2,7 +2,7 @@
 //!
 //! Output pixels that lie a multiple of the stride apart see the same taps of the kernel: they are a *phase*.
 //! Each phase is an ordinary convolution of stride one of the input, with the taps that it sees, in reverse
-//! order.
+//! order. Where no two taps reach one output pixel, [`Patches`] may be faster.
 
 use std::ops::Range;
 
@@ -11,6 +11,7 @@ use optimium_simd::Level;
 use super::band::{BAND_LEN, Band};
 use super::choice::TYPICAL_PIXELS;
 use super::parameters::{Geometry, Parameters};
+use super::patches::{self, Patches};
 use super::taps::{Stretch, Taps, View};
 use crate::epilogue::Epilogue;
 use crate::gemm::{self, Lines, PackedMatrix, Problem};
@@ -22,6 +23,19 @@ use crate::{Packing, Part, SharedSlice};
 /// input pixel at `position`; output padding shows in the [`Geometry`]'s output size alone.
 #[derive(Clone, Debug)]
 pub struct TransposedConvolution {
+    parameters: Parameters,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Phases(Phases),
+    Patches(Patches),
+}
+
+/// A convolution in phases.
+#[derive(Clone, Debug)]
+struct Phases {
     parameters: Parameters,
     phases: Vec<Phase>,
 }
@@ -68,11 +82,11 @@ struct Job<'a> {
     x: &'a [f32],
     epilogue: &'a Epilogue<'a>,
     y: SharedSlice<'a, f32>,
-    panels: Range<usize>,
 }
 
 impl TransposedConvolution {
-    /// Packs `weights`, `[input channels, output channels / groups, kernel height, kernel width]`, where `packing` says.
+    /// Packs `weights`, `[input channels, output channels / groups, kernel height, kernel width]`, where `packing` says. A
+    /// residual is added in [`run`](TransposedConvolution::run) only if it `has_residual`.
     ///
     /// # Panics
     /// Where the numbers do not make a convolution.
@@ -80,14 +94,16 @@ impl TransposedConvolution {
         level: Level,
         parameters: &Parameters,
         weights: &[f32],
+        has_residual: bool,
         packing: &Packing,
     ) -> TransposedConvolution {
         parameters.check(weights.len());
-        let [down, across] = parameters.stride;
-        let phases = (0..down * across)
-            .map(|i| Phase::new(level, parameters, weights, [i / across, i % across], packing))
-            .collect();
-        TransposedConvolution { parameters: *parameters, phases }
+        let form = if !has_residual && Patches::suit(level, parameters, TYPICAL_PIXELS) {
+            Form::Patches(Patches::new(level, parameters, weights, TYPICAL_PIXELS, packing))
+        } else {
+            Form::Phases(Phases::new(level, parameters, weights, packing))
+        };
+        TransposedConvolution { parameters: *parameters, form }
     }
 
     /// What was asked for.
@@ -97,12 +113,10 @@ impl TransposedConvolution {
 
     /// `f32` elements of scratch memory that each part needs for such images.
     pub fn scratch_len(&self, geometry: &Geometry) -> usize {
-        let lines = self.positions(geometry, 0);
-        if lines.is_empty() || self.band(geometry, lines.clone()).lies_in(geometry.input) {
-            return 0;
+        match &self.form {
+            Form::Phases(phases) => phases.scratch_len(geometry),
+            Form::Patches(patches) => patches.scratch_len(positions(&self.parameters, geometry, 1).len()),
         }
-        let first = lines.start..lines.start + self.band_lines(geometry);
-        self.band(geometry, first).len(self.parameters.input_channels)
     }
 
     /// Computes this part's share of `y = epilogue(transposed convolution(x))`; rows of the epilogue are output
@@ -110,7 +124,8 @@ impl TransposedConvolution {
     ///
     /// # Panics
     /// Where a slice is too short for the sizes; `scratch` has
-    /// [`scratch_len`](TransposedConvolution::scratch_len) elements of this part's own, with any content.
+    /// [`scratch_len`](TransposedConvolution::scratch_len) elements of this part's own, with any content. Where there is a
+    /// residual that was not announced.
     pub fn run(
         &self,
         geometry: &Geometry,
@@ -120,11 +135,62 @@ impl TransposedConvolution {
         scratch: &mut [f32],
         part: Part,
     ) {
-        geometry.check(&self.parameters, x.len(), y.len());
-        epilogue.check(geometry.output_pixels(), self.parameters.output_channels);
-        if geometry.output_pixels() == 0 || self.parameters.output_channels == 0 {
+        let parameters = &self.parameters;
+        geometry.check(parameters, x.len(), y.len());
+        epilogue.check(geometry.output_pixels(), parameters.output_channels);
+        if geometry.output_pixels() == 0 || parameters.output_channels == 0 {
             return;
         }
+        let [down, across] = [0, 1].map(|axis| positions(parameters, geometry, axis));
+        let patches = match &self.form {
+            Form::Phases(phases) => return phases.run(&Job { geometry, x, epilogue, y }, scratch, part),
+            Form::Patches(patches) => patches,
+        };
+        assert!(epilogue.residual.is_none(), "a residual that was not announced");
+        let lines = patches::Lines { parameters, geometry, x, epilogue, y };
+        each_image(part.range(geometry.batch * down.len()), &down, |image, of_image| {
+            patches.run(&lines, image, of_image, across.clone(), scratch);
+        });
+    }
+}
+
+/// The positions of one axis that have output pixels in any phase.
+fn positions(parameters: &Parameters, geometry: &Geometry, axis: usize) -> Range<usize> {
+    let (stride, padding) = (parameters.stride[axis], geometry.padding[axis]);
+    padding / stride..(padding + geometry.output[axis]).div_ceil(stride)
+}
+
+/// Calls `work` with each image that `lines` of all images have a part of, and that part; `positions` are the lines of one.
+fn each_image(lines: Range<usize>, positions: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
+    for image in lines.start / positions.len()..lines.end.div_ceil(positions.len()) {
+        let start = image * positions.len();
+        let of_image = lines.start.max(start) - start..lines.end.min(start + positions.len()) - start;
+        work(image, of_image.start + positions.start..of_image.end + positions.start);
+    }
+}
+
+impl Phases {
+    fn new(level: Level, parameters: &Parameters, weights: &[f32], packing: &Packing) -> Phases {
+        let [down, across] = parameters.stride;
+        let phases = (0..down * across)
+            .map(|i| Phase::new(level, parameters, weights, [i / across, i % across], packing))
+            .collect();
+        Phases { parameters: *parameters, phases }
+    }
+
+    /// See [`TransposedConvolution::scratch_len`].
+    fn scratch_len(&self, geometry: &Geometry) -> usize {
+        let lines = self.positions(geometry, 0);
+        if lines.is_empty() || self.band(geometry, lines.clone()).lies_in(geometry.input) {
+            return 0;
+        }
+        let first = lines.start..lines.start + self.band_lines(geometry);
+        self.band(geometry, first).len(self.parameters.input_channels)
+    }
+
+    /// See [`TransposedConvolution::run`]; sizes are checked, and there is an output.
+    fn run(&self, job: &Job, scratch: &mut [f32], part: Part) {
+        let geometry = job.geometry;
         let panels = self.parameters.groups * self.phases[0].groups[0].layout.panels();
         let positions = self.positions(geometry, 0);
         let pixels = geometry.batch * positions.len() * self.positions(geometry, 1).len();
@@ -132,17 +198,20 @@ impl TransposedConvolution {
         let lines = geometry.batch * positions.len();
         let (lines, panels) =
             if by_panels { (0..lines, part.range(panels)) } else { (part.range(lines), 0..panels) };
-        let job = Job { geometry, x, epilogue, y, panels };
-        for image in lines.start / positions.len()..lines.end.div_ceil(positions.len()) {
-            let start = image * positions.len();
-            let of_image = lines.start.max(start) - start..lines.end.min(start + positions.len()) - start;
-            let of_image = of_image.start + positions.start..of_image.end + positions.start;
-            self.run_image(&job, image, of_image, scratch);
-        }
+        each_image(lines, &positions, |image, of_image| {
+            self.run_image(job, image, of_image, panels.clone(), scratch);
+        });
     }
 
     /// The output of one image at the positions of `lines`.
-    fn run_image(&self, job: &Job, image: usize, lines: Range<usize>, scratch: &mut [f32]) {
+    fn run_image(
+        &self,
+        job: &Job,
+        image: usize,
+        lines: Range<usize>,
+        panels: Range<usize>,
+        scratch: &mut [f32],
+    ) {
         let geometry = job.geometry;
         let input = geometry.input[0] * geometry.input[1] * geometry.input_stride;
         let x = &job.x[(image * input).min(job.x.len())..];
@@ -154,14 +223,21 @@ impl TransposedConvolution {
             let band = self.band(geometry, lines.clone());
             let view = View::of(&band, x, geometry, self.parameters.input_channels, scratch);
             for phase in &self.phases {
-                self.run_phase(job, phase, image, lines.clone(), view);
+                self.run_phase(job, phase, image, (lines.clone(), panels.clone()), view);
             }
             first = lines.end;
         }
     }
 
     /// The pixels of one phase at the positions of `lines`, whose inputs lie in `view`.
-    fn run_phase(&self, job: &Job, phase: &Phase, image: usize, lines: Range<usize>, view: View) {
+    fn run_phase(
+        &self,
+        job: &Job,
+        phase: &Phase,
+        image: usize,
+        (lines, panels): (Range<usize>, Range<usize>),
+        view: View,
+    ) {
         let geometry = job.geometry;
         let [height, width] = geometry.output;
         let own = [0, 1].map(|axis| phase.positions(&self.parameters, geometry, axis));
@@ -199,13 +275,12 @@ impl TransposedConvolution {
             row_len: view.pixel,
         };
         // SAFETY: the slices are checked; parts have positions or panels of their own, phases other pixels.
-        unsafe { stretch.run(0..down.len() * across.len(), job.panels.clone()) };
+        unsafe { stretch.run(0..down.len() * across.len(), panels) };
     }
 
-    /// The positions of one axis that have output pixels in any phase.
+    /// See [`positions`].
     fn positions(&self, geometry: &Geometry, axis: usize) -> Range<usize> {
-        let (stride, padding) = (self.parameters.stride[axis], geometry.padding[axis]);
-        padding / stride..(padding + geometry.output[axis]).div_ceil(stride)
+        positions(&self.parameters, geometry, axis)
     }
 
     /// How many pixels back the farthest tap of any phase lies.
@@ -273,7 +348,11 @@ fn pack(
     let (inputs, outputs) = (parameters.group_inputs(), parameters.group_outputs());
     let (down, across) = (axes[0].count, axes[1].count);
     let k = down * across * inputs;
-    let layout = gemm::pick(level, &Problem { m: TYPICAL_PIXELS, n: outputs, k });
+    let all = gemm::candidates(level, &Problem { m: TYPICAL_PIXELS, n: outputs, k }).into_iter();
+    // Pieces of left rows begin at every tap.
+    let layout =
+        all.map(|one| one.layout).find(|layout| k == inputs || inputs.is_multiple_of(layout.group()));
+    let layout = layout.unwrap_or_else(|| gemm::pick(level, &Problem { m: TYPICAL_PIXELS, n: outputs, k }));
     PackedMatrix::prepare(layout, "taps of a phase, reversed", packing, |out| {
         let mut rows = Vec::with_capacity(k * outputs);
         for tap in 0..down * across {
@@ -294,11 +373,12 @@ fn pack(
 mod tests {
     use super::super::reference::Case;
     use super::*;
+    use crate::activation::Activation;
     use optimium_testing::{Tolerance, compare, each_case};
 
     /// `[batch, height, width, inputs, outputs, groups, kernel, kernel, stride, stride, dilation, dilation,
     /// padding on all sides, output padding]`
-    const CASES: [[usize; 14]; 13] = [
+    const CASES: [[usize; 14]; 18] = [
         [1, 4, 5, 8, 16, 1, 2, 2, 2, 2, 1, 1, 0, 0],
         [2, 4, 5, 8, 33, 1, 2, 2, 2, 2, 1, 1, 0, 0],
         [2, 4, 5, 3, 7, 1, 3, 3, 2, 2, 1, 1, 1, 1],
@@ -312,6 +392,11 @@ mod tests {
         [1, 1, 20, 8, 4, 1, 1, 4, 1, 2, 1, 1, 0, 0],
         [1, 60, 70, 32, 8, 1, 4, 4, 2, 2, 1, 1, 1, 0],
         [0, 4, 5, 8, 16, 1, 2, 2, 2, 2, 1, 1, 0, 0],
+        [1, 4, 5, 24, 1, 1, 2, 2, 2, 2, 1, 1, 0, 0],
+        [2, 3, 7, 6, 3, 1, 2, 3, 2, 3, 1, 1, 1, 2],
+        [1, 3, 2, 7, 2, 1, 4, 4, 4, 4, 1, 1, 3, 0],
+        [1, 2, 9, 8, 4, 1, 1, 5, 1, 5, 1, 1, 0, 1],
+        [2, 5, 3, 4, 6, 1, 3, 1, 3, 1, 1, 1, 0, 5],
     ];
 
     fn case(sizes: &[usize; 14], gaps: [usize; 2]) -> Case {
@@ -331,36 +416,54 @@ mod tests {
         Case::new(parameters, geometry, gaps)
     }
 
-    fn run(convolution: &TransposedConvolution, case: &Case, parts: usize) -> Vec<f32> {
+    fn run(convolution: &TransposedConvolution, case: &Case, epilogue: &Epilogue, parts: usize) -> Vec<f32> {
         let mut y = case.blank();
         let shared = SharedSlice::new(&mut y);
-        let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
         for index in 0..parts {
             let mut scratch = vec![f32::NAN; convolution.scratch_len(&case.geometry)];
             let part = Part { index, count: parts };
-            convolution.run(&case.geometry, &case.x, &epilogue, shared, &mut scratch, part);
+            convolution.run(&case.geometry, &case.x, epilogue, shared, &mut scratch, part);
         }
         y
+    }
+
+    fn packed(level: Level, case: &Case, has_residual: bool) -> TransposedConvolution {
+        TransposedConvolution::new(level, &case.parameters, &case.weights, has_residual, &Packing::default())
     }
 
     #[test]
     fn transposed_convolutions_of_all_kinds() {
         let cases = CASES.iter().flat_map(|sizes| [[0, 0], [3, 2]].map(|gaps| (sizes, gaps)));
-        each_case(cases, |&(sizes, gaps)| {
+        let cases =
+            cases.flat_map(|(sizes, gaps)| [false, true].map(|has_residual| (sizes, gaps, has_residual)));
+        each_case(cases, |&(sizes, gaps, has_residual)| {
             let case = case(sizes, gaps);
             let expected = case.expected_transposed();
+            let epilogue = Epilogue { bias: Some(&case.bias), ..Epilogue::default() };
             for level in Level::available() {
-                let convolution =
-                    TransposedConvolution::new(level, &case.parameters, &case.weights, &Packing::default());
-                let whole = run(&convolution, &case, 1);
+                let convolution = packed(level, &case, has_residual);
+                let whole = run(&convolution, &case, &epilogue, 1);
                 compare(&whole, &expected, Tolerance::dot(case.depth()))
                     .map_err(|e| format!("{level}: {e}"))?;
                 for parts in [2, 3] {
-                    compare(&run(&convolution, &case, parts), &whole, Tolerance::Exact)
+                    compare(&run(&convolution, &case, &epilogue, parts), &whole, Tolerance::Exact)
                         .map_err(|e| format!("{level}, {parts} parts: {e}"))?;
                 }
             }
             Ok(())
         });
+    }
+
+    #[test]
+    fn patches_are_what_phases_are() {
+        let case = case(&[1, 4, 5, 24, 3, 1, 2, 2, 2, 2, 1, 1, 0, 0], [0, 1]);
+        let (bias, slope) = (Some(&case.bias[..]), Some(&[0.1, -0.2, 0.3][..]));
+        let epilogue = Epilogue { bias, slope, activation: Activation::PRelu, ..Epilogue::default() };
+        for level in Level::available() {
+            let [patches, phases] = [false, true].map(|has_residual| packed(level, &case, has_residual));
+            assert!(matches!((&patches.form, &phases.form), (Form::Patches(_), Form::Phases(_))), "{level}");
+            let [patches, phases] = [patches, phases].map(|form| run(&form, &case, &epilogue, 1));
+            compare(&patches, &phases, Tolerance::dot(case.depth())).unwrap();
+        }
     }
 }

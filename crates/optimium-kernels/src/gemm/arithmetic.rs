@@ -8,19 +8,25 @@ pub(crate) enum Arithmetic {
     /// An `f32`.
     #[default]
     Single,
-    /// An `f32`; a vector of the right matrix holds [`GROUP`] of its rows for each of its columns.
-    Grouped,
+    /// An `f32`; a vector of the right matrix holds two of its rows for each of its columns.
+    Pairs,
+    /// The same with four of its rows.
+    Fours,
     /// Two bfloat16 that are neighbours in k, the first one in the low half. Their products are summed in `f32`.
     BrainPairs,
 }
 
-/// Neighbours in k that lie side by side in [`Arithmetic::Grouped`].
-pub(super) const GROUP: usize = 2;
-
 impl Arithmetic {
+    /// Those where neighbours in k lie side by side.
+    pub(super) const GROUPED: [Arithmetic; 2] = [Arithmetic::Pairs, Arithmetic::Fours];
+
     /// Rows of the right matrix that a vector holds.
     pub(super) fn rows_of_vector(self) -> usize {
-        if self == Arithmetic::Grouped { GROUP } else { 1 }
+        match self {
+            Arithmetic::Single | Arithmetic::BrainPairs => 1,
+            Arithmetic::Pairs => 2,
+            Arithmetic::Fours => 4,
+        }
     }
 }
 

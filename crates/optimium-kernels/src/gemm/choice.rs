@@ -33,9 +33,9 @@ impl std::fmt::Display for Candidate {
 }
 
 /// The ways to compute `problem` at `level`, the cheapest first. With AVX-512 those with the shorter vectors of
-/// AVX2 are among them, and for few columns one by pairs of k.
+/// AVX2 are among them, and for few columns those by groups of k.
 pub fn candidates(level: Level, problem: &Problem) -> Vec<Candidate> {
-    candidates_with_pairs(executes_in_halves(), effective(level), problem)
+    candidates_with_groups(executes_in_halves(), effective(level), problem)
 }
 
 /// Those of [`candidates`] that serve products whose left rows consist of pieces of any length.
@@ -44,12 +44,13 @@ pub(crate) fn plain_candidates(level: Level, problem: &Problem) -> Vec<Candidate
 }
 
 /// As [`candidates`], for a processor that executes AVX-512 in halves or not.
-fn candidates_with_pairs(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candidate> {
+fn candidates_with_groups(in_halves: bool, level: Level, problem: &Problem) -> Vec<Candidate> {
     let mut all = candidates_on(in_halves, Arithmetic::Single, level, problem);
-    if let Some(layout) = Layout::of_pairs(level, problem.k, problem.n) {
-        all.push(Candidate { layout, cost: cost(&layout, problem.m.max(1), in_halves) });
-        all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-    }
+    all.extend(Layout::grouped(level, problem.k, problem.n).map(|layout| {
+        let cost = cost(&layout, problem.m.max(1), in_halves);
+        Candidate { layout, cost }
+    }));
+    all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     all
 }
 
@@ -106,8 +107,8 @@ const SINGLE_ROW_CHAINS: f64 = 4.0;
 const PANEL_BYTES: usize = 768 << 10;
 /// What a panel costs that does not.
 const OUTGROWN: f64 = 1.06;
-/// Instructions that make sums of a vector of columns of those of pairs.
-const PAIR_SUMS: f64 = 8.0;
+/// Instructions that make sums of a vector of columns of those of twice as many.
+const HALVING: f64 = 8.0;
 /// What it costs to need more instructions for the same arithmetic.
 const SHORTER_VECTORS: f64 = 1.03;
 
@@ -116,11 +117,11 @@ fn cost(layout: &Layout, m: usize, in_halves: bool) -> f64 {
     let wide = layout.level == Level::Avx512;
     // Two multiply-adds and two loads a cycle, but one of those that are executed in halves.
     let unit = if wide && in_halves { 1.0 } else { 0.5 };
-    let grouped = layout.arithmetic == Arithmetic::Grouped;
+    let grouped = layout.group() > 1;
     let latency = if m == 1 && !grouped { LATENCY / SINGLE_ROW_CHAINS } else { LATENCY };
-    // The sums of pairs are put together in each row.
+    // The sums of groups are put together in each row.
     let put_together =
-        if grouped { PAIR_SUMS * unit * layout.n.div_ceil(layout.lanes()) as f64 } else { 0.0 };
+        HALVING * unit * (layout.group().ilog2() as usize * layout.n.div_ceil(layout.lanes())) as f64;
     let panel = |index: usize| {
         let panel = layout.panel(index);
         let strips = m.div_ceil(layout.tile_of(panel.vectors).rows);
@@ -173,7 +174,7 @@ mod tests {
             (true, [128, 1536, 384], [4, 16]),
         ];
         each_case(cases, |&(in_halves, [m, n, k], [vectors, lanes])| {
-            let all = candidates_with_pairs(in_halves, Level::Avx512, &Problem { m, n, k });
+            let all = candidates_with_groups(in_halves, Level::Avx512, &Problem { m, n, k });
             let best = &all[0].layout;
             let width = best.tile.vectors.min(n.div_ceil(best.columns_of_vector()));
             if (width, best.lanes()) == (vectors, lanes) {

@@ -36,7 +36,8 @@ pub(super) unsafe fn run(
 ) {
     match layout.arithmetic {
         Arithmetic::Single => with_arithmetic(Single, layout.level, vectors, height, left, result),
-        Arithmetic::Grouped => grouped(layout.level, vectors, height, left, result),
+        Arithmetic::Pairs => pairs(layout.level, vectors, height, left, result),
+        Arithmetic::Fours => with_groups::<1, 1, 4>(layout.level, height, left, result),
         Arithmetic::BrainPairs => with_arithmetic(BrainPairs, layout.level, vectors, height, left, result),
     }
 }
@@ -96,50 +97,50 @@ fn with_size<A: Enter, const ROWS: usize, const VECTORS: usize, const CHAINS: us
     arithmetic.enter(level, strips);
 }
 
-/// As [`with_arithmetic`], for [`Arithmetic::Grouped`].
-fn grouped(level: Level, vectors: usize, height: Height, left: &mut Walk, result: &mut Walk) {
+/// As [`with_arithmetic`], for [`Arithmetic::Pairs`].
+fn pairs(level: Level, vectors: usize, height: Height, left: &mut Walk, result: &mut Walk) {
     match vectors {
-        1 => with_pairs::<1, 1>(level, height, left, result),
-        2 => with_pairs::<2, 1>(level, height, left, result),
-        3 => with_pairs::<3, 2>(level, height, left, result),
-        5 => with_pairs::<5, 3>(level, height, left, result),
-        7 => with_pairs::<7, 4>(level, height, left, result),
+        1 => with_groups::<1, 1, 2>(level, height, left, result),
+        2 => with_groups::<2, 1, 2>(level, height, left, result),
+        3 => with_groups::<3, 2, 2>(level, height, left, result),
+        5 => with_groups::<5, 3, 2>(level, height, left, result),
+        7 => with_groups::<7, 4, 2>(level, height, left, result),
         _ => unreachable!("no tile is {vectors} vectors of pairs wide"),
     }
 }
 
-/// As [`with_width`], for `VECTORS` vectors of pairs of `COLUMNS` vectors of columns.
-fn with_pairs<const VECTORS: usize, const COLUMNS: usize>(
+/// As [`with_width`], for `VECTORS` vectors of groups of `COLUMNS` vectors of columns.
+fn with_groups<const VECTORS: usize, const COLUMNS: usize, const GROUP: usize>(
     level: Level,
     height: Height,
     left: &mut Walk,
     result: &mut Walk,
 ) {
     match height.rows {
-        1 => with_rows::<1, VECTORS, COLUMNS>(level, height, left, result),
-        2 => with_rows::<2, VECTORS, COLUMNS>(level, height, left, result),
-        3 => with_rows::<3, VECTORS, COLUMNS>(level, height, left, result),
-        4 => with_rows::<4, VECTORS, COLUMNS>(level, height, left, result),
-        5 => with_rows::<5, VECTORS, COLUMNS>(level, height, left, result),
-        6 => with_rows::<6, VECTORS, COLUMNS>(level, height, left, result),
-        7 => with_rows::<7, VECTORS, COLUMNS>(level, height, left, result),
-        8 => with_rows::<8, VECTORS, COLUMNS>(level, height, left, result),
-        9 => with_rows::<9, VECTORS, COLUMNS>(level, height, left, result),
-        10 => with_rows::<10, VECTORS, COLUMNS>(level, height, left, result),
-        11 => with_rows::<11, VECTORS, COLUMNS>(level, height, left, result),
-        12 => with_rows::<12, VECTORS, COLUMNS>(level, height, left, result),
+        1 => with_rows::<1, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        2 => with_rows::<2, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        3 => with_rows::<3, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        4 => with_rows::<4, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        5 => with_rows::<5, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        6 => with_rows::<6, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        7 => with_rows::<7, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        8 => with_rows::<8, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        9 => with_rows::<9, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        10 => with_rows::<10, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        11 => with_rows::<11, VECTORS, COLUMNS, GROUP>(level, height, left, result),
+        12 => with_rows::<12, VECTORS, COLUMNS, GROUP>(level, height, left, result),
         rows => unreachable!("no tile is {rows} rows high"),
     }
 }
 
-fn with_rows<const ROWS: usize, const VECTORS: usize, const COLUMNS: usize>(
+fn with_rows<const ROWS: usize, const VECTORS: usize, const COLUMNS: usize, const GROUP: usize>(
     level: Level,
     height: Height,
     left: &mut Walk,
     result: &mut Walk,
 ) {
     let Height { strips, count, .. } = height;
-    level.run(GroupedStrips::<ROWS, VECTORS, COLUMNS> { strips, count, left, result });
+    level.run(GroupedStrips::<ROWS, VECTORS, COLUMNS, GROUP> { strips, count, left, result });
 }
 
 /// How the work in an arithmetic gets the instructions that it needs.

@@ -1,18 +1,24 @@
 //! The inner loop for few columns: neighbours in k lie side by side.
 //!
-//! A vector of the panel holds pairs of rows of the right matrix for half as many columns as it has lanes, and a pair of left
-//! elements is spread over it. The sums of even and of odd steps are put together behind the last one. Where the columns would fill
-//! little of their last vector, this wastes half as much.
+//! A vector of the panel holds groups of rows of the right matrix, pairs or fours, for as many columns fewer than it has lanes, and
+//! a group of left elements is spread over it. The sums of the places in a group are put together behind the last one. Where the
+//! columns would fill little of their last vector, this wastes less of it.
 
 use optimium_simd::{Level, MAX_LANES, Simd, SimdTask};
 
-use super::arithmetic::{GROUP, Single};
+use super::arithmetic::Single;
 use super::kernel::{AnyStrips, LINE, fetched_lines};
 use super::lines::Walk;
 use super::store::{of_columns, store};
 
-/// `count` strips of `ROWS` rows of one panel of `VECTORS` vectors of pairs, whose columns are `COLUMNS` vectors.
-pub(super) struct GroupedStrips<'a, const ROWS: usize, const VECTORS: usize, const COLUMNS: usize> {
+/// `count` strips of `ROWS` rows of one panel of `VECTORS` vectors of groups of `GROUP`, whose columns are `COLUMNS` vectors.
+pub(super) struct GroupedStrips<
+    'a,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const COLUMNS: usize,
+    const GROUP: usize,
+> {
     pub(super) strips: &'a AnyStrips<'a>,
     pub(super) count: usize,
     /// The left rows' and the result rows' positions; they are left behind the last strip.
@@ -20,15 +26,15 @@ pub(super) struct GroupedStrips<'a, const ROWS: usize, const VECTORS: usize, con
     pub(super) result: &'a mut Walk,
 }
 
-impl<const ROWS: usize, const VECTORS: usize, const COLUMNS: usize> SimdTask
-    for GroupedStrips<'_, ROWS, VECTORS, COLUMNS>
+impl<const ROWS: usize, const VECTORS: usize, const COLUMNS: usize, const GROUP: usize> SimdTask
+    for GroupedStrips<'_, ROWS, VECTORS, COLUMNS, GROUP>
 {
     type Output = ();
 
     /// The caller's promises are those of [`run`](super::run): all positions lie in their buffers.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // The pairs of sums, a row of the panel, and a pair of left elements.
+        // The sums of the groups, a row of the panel, and a group of left elements.
         let registers = ROWS * VECTORS + VECTORS + 1;
         if S::LEVEL != Level::Avx512 || registers > S::REGISTERS {
             unreachable!("grouped products are not compiled for this level");
@@ -48,20 +54,20 @@ impl<const ROWS: usize, const VECTORS: usize, const COLUMNS: usize> SimdTask
             // SAFETY: the rows' runs, the panel and the bias are readable, the result's rows writable and the residual's
             // readable, by the promise of the caller.
             unsafe {
-                let pairs = accumulate::<S, ROWS, VECTORS>(simd, all, rows, next, stride);
-                let sums = put_together::<S, ROWS, VECTORS, COLUMNS>(simd, all, pairs);
+                let groups = accumulate::<S, ROWS, VECTORS, GROUP>(simd, all, rows, next, stride);
+                let sums = put_together::<S, ROWS, VECTORS, COLUMNS, GROUP>(simd, all, groups);
                 store::<S, Single, ROWS, COLUMNS>(simd, all, sums, self.result);
             }
         }
     }
 }
 
-/// The sums of the pairs of one tile.
+/// The sums of the groups of one tile.
 ///
 /// # Safety
 /// All of `all.runs` at all of `rows`, and the panel, are readable.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const GROUP: usize>(
     simd: S,
     all: &AnyStrips,
     rows: [*const f32; ROWS],
@@ -74,15 +80,15 @@ unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
         for start in &mut starts {
             *start = start.wrapping_add(run.left);
         }
-        // SAFETY: the panel has a vector of pairs for each two steps.
+        // SAFETY: the panel has vectors for each group of steps.
         let mut b = unsafe { all.b.add(run.right / GROUP * VECTORS * S::LANES) };
         for step in 0..all.run_length / GROUP {
-            // SAFETY: both steps lie in the run, and the panel has their pairs.
+            // SAFETY: the steps lie in the run, and the panel has their vectors.
             unsafe {
                 let columns = load::<S, VECTORS>(simd, b);
                 for r in 0..ROWS {
-                    let pair = simd.splat_pair(starts[r].add(GROUP * step));
-                    add_products(simd, &mut sums[r], pair, columns);
+                    let group = spread::<S, GROUP>(simd, starts[r].add(GROUP * step));
+                    add_products(simd, &mut sums[r], group, columns);
                 }
                 b = b.add(VECTORS * S::LANES);
             }
@@ -91,13 +97,17 @@ unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 next = next.wrapping_add(next_stride);
             }
         }
-        if !all.run_length.is_multiple_of(GROUP) {
-            // SAFETY: the last step lies in the run, and the panel has its pairs, whose second rows are zeros.
+        let rest = all.run_length % GROUP;
+        if rest > 0 {
+            // SAFETY: the last steps lie in the run, and the panel has their vectors, whose further rows are zeros.
             unsafe {
                 let columns = load::<S, VECTORS>(simd, b);
                 for r in 0..ROWS {
-                    let pair = [*starts[r].add(all.run_length - 1), 0.0];
-                    add_products(simd, &mut sums[r], simd.splat_pair(pair.as_ptr()), columns);
+                    let mut group = [0.0; GROUP];
+                    for (step, element) in group.iter_mut().enumerate().take(rest) {
+                        *element = *starts[r].add(all.run_length - rest + step);
+                    }
+                    add_products(simd, &mut sums[r], spread::<S, GROUP>(simd, group.as_ptr()), columns);
                 }
             }
         }
@@ -119,15 +129,25 @@ unsafe fn load<S: Simd, const VECTORS: usize>(simd: S, b: *const f32) -> [S::F32
     columns
 }
 
+/// A group of left elements, over and over.
+///
+/// # Safety
+/// They are readable at `p`.
+#[inline(always)]
+unsafe fn spread<S: Simd, const GROUP: usize>(simd: S, p: *const f32) -> S::F32 {
+    // SAFETY: forwarded.
+    unsafe { if GROUP == 2 { simd.splat_pair(p) } else { simd.splat_four(p) } }
+}
+
 #[inline(always)]
 fn add_products<S: Simd, const VECTORS: usize>(
     simd: S,
     sums: &mut [S::F32; VECTORS],
-    pair: S::F32,
+    group: S::F32,
     columns: [S::F32; VECTORS],
 ) {
     for v in 0..VECTORS {
-        sums[v] = simd.fma(pair, columns[v], sums[v]);
+        sums[v] = simd.fma(group, columns[v], sums[v]);
     }
 }
 
@@ -143,15 +163,21 @@ static EVEN_AND_ODD: [[i32; MAX_LANES]; 2] = {
     lanes
 };
 
-/// The sums of the columns with their bias, of those of pairs.
+/// The sums of the columns with their bias, of those of groups.
 ///
 /// # Safety
 /// The bias is readable.
 #[inline(always)]
-unsafe fn put_together<S: Simd, const ROWS: usize, const VECTORS: usize, const COLUMNS: usize>(
+unsafe fn put_together<
+    S: Simd,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const COLUMNS: usize,
+    const GROUP: usize,
+>(
     simd: S,
     all: &AnyStrips,
-    pairs: [[S::F32; VECTORS]; ROWS],
+    groups: [[S::F32; VECTORS]; ROWS],
 ) -> [[S::F32; COLUMNS]; ROWS] {
     // SAFETY: there are as many as lanes.
     let [even, odd] = [0, 1].map(|which| unsafe { simd.load_i32(EVEN_AND_ODD[which].as_ptr()) });
@@ -164,8 +190,11 @@ unsafe fn put_together<S: Simd, const ROWS: usize, const VECTORS: usize, const C
     for r in 0..ROWS {
         for c in 0..COLUMNS {
             // Behind an odd number of vectors there are no columns.
-            let (a, b) = (pairs[r][2 * c], pairs[r][(2 * c + 1).min(VECTORS - 1)]);
-            let both = simd.add(simd.permute_pair(a, b, even), simd.permute_pair(a, b, odd));
+            let (a, b) = (groups[r][2 * c], groups[r][(2 * c + 1).min(VECTORS - 1)]);
+            let mut both = simd.add(simd.permute_pair(a, b, even), simd.permute_pair(a, b, odd));
+            if GROUP == 4 {
+                both = simd.add(simd.permute_pair(both, both, even), simd.permute_pair(both, both, odd));
+            }
             sums[r][c] = simd.add(sums[r][c], both);
         }
     }

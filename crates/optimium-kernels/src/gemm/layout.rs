@@ -2,14 +2,14 @@
 
 use optimium_simd::Level;
 
-use super::arithmetic::{Arithmetic, GROUP};
+use super::arithmetic::Arithmetic;
 use super::run::share;
 use super::tile::{Tile, effective};
 use crate::{Packed, Packing, Part, SharedSlice};
 
 /// How a right matrix of `k` rows and `n` columns is packed: panels of `tile.vectors` vectors of columns, each
 /// `[k][width]`, one after the other. The last panel is narrower by whole vectors; its last vector is filled
-/// up with zeros. In one arithmetic, there is one panel `[k / 2][width][2]` for all columns.
+/// up with zeros. Where rows are grouped, there is one panel `[k / group][width][group]` for all columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Rows of the matrix: the length of the sums. Pairs of rows, where those are one element.
@@ -43,11 +43,14 @@ impl Layout {
         Layout { k, n, tile, level: effective(level), arithmetic: Arithmetic::Single }
     }
 
-    /// The layout of a `k × n` matrix in pairs of rows at `level`, where there is a tile for so many columns.
-    pub(super) fn of_pairs(level: Level, k: usize, n: usize) -> Option<Layout> {
+    /// The layouts of a `k × n` matrix in groups of rows at `level` that there are tiles for.
+    pub(super) fn grouped(level: Level, k: usize, n: usize) -> impl Iterator<Item = Layout> {
         let level = effective(level);
-        let tile = Tile::of_pairs(level, n.div_ceil(level.lanes() / GROUP))?;
-        Some(Layout { k, n, tile, level, arithmetic: Arithmetic::Grouped })
+        Arithmetic::GROUPED.into_iter().filter_map(move |arithmetic| {
+            let vectors = n.div_ceil(level.lanes().div_ceil(arithmetic.rows_of_vector()));
+            let tile = Tile::of_groups(level, arithmetic, vectors)?;
+            Some(Layout { k, n, tile, level, arithmetic })
+        })
     }
 
     /// Elements of a vector.
@@ -62,12 +65,17 @@ impl Layout {
 
     /// Columns that a vector holds elements of.
     pub(super) fn columns_of_vector(&self) -> usize {
-        self.lanes() / self.arithmetic.rows_of_vector()
+        self.lanes() / self.group()
+    }
+
+    /// Neighbours in k that lie side by side: pieces of left rows are a multiple of them, but for the last one.
+    pub(crate) fn group(&self) -> usize {
+        self.arithmetic.rows_of_vector()
     }
 
     /// Rows of vectors of a panel.
     pub(super) fn steps(&self) -> usize {
-        self.k.div_ceil(self.arithmetic.rows_of_vector())
+        self.k.div_ceil(self.group())
     }
 
     /// Elements of a panel.
@@ -79,7 +87,7 @@ impl Layout {
     pub(super) fn tile_of(&self, vectors: usize) -> Tile {
         match self.arithmetic {
             // There is one panel.
-            Arithmetic::Grouped => self.tile,
+            Arithmetic::Pairs | Arithmetic::Fours => self.tile,
             Arithmetic::Single | Arithmetic::BrainPairs => Tile::of_vectors(self.level, vectors),
         }
     }
@@ -126,7 +134,8 @@ impl std::fmt::Display for Layout {
         let (rows, columns) = (self.tile.rows, self.tile.vectors * self.columns_of_vector());
         let elements = match self.arithmetic {
             Arithmetic::Single => "",
-            Arithmetic::Grouped => " by pairs of k",
+            Arithmetic::Pairs => " by pairs of k",
+            Arithmetic::Fours => " by fours of k",
             Arithmetic::BrainPairs => " of bf16 pairs",
         };
         write!(f, "{rows}x{columns} tile{elements} at {}, k {}, n {}", self.level, self.k, self.n)

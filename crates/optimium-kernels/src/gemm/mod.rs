@@ -198,7 +198,7 @@ mod tests {
         let expected = operands.expected(sizes, &epilogue);
         for level in Level::available() {
             let plain = Tile::all(level).map(|tile| Layout::new(level, tile, k, n));
-            for layout in plain.chain(Layout::of_pairs(level, k, n)) {
+            for layout in plain.chain(Layout::grouped(level, k, n)) {
                 let whole = operands.run(sizes, &layout, &epilogue, 1);
                 compare(&whole, &expected, Tolerance::dot(k))
                     .map_err(|e| format!("{level}, {layout}: {e}"))?;

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use optimium_simd::{Simd, SimdTask};
 
-use super::arithmetic::{Arithmetic, GROUP};
 use super::layout::{Layout, Panel};
 use crate::{Part, SharedSlice};
 
@@ -24,27 +23,27 @@ pub(super) fn pack(
     let last = last_row.saturating_add((layout.n - 1).saturating_mul(column_stride));
     assert!(last < b.len(), "a {}x{} matrix does not fit into {} elements", layout.k, layout.n, b.len());
     assert!(out.len() >= layout.len(), "{} elements for {layout}", out.len());
-    if layout.arithmetic == Arithmetic::Grouped {
-        return pack_pairs(layout, b, [row_stride, column_stride], out, part);
+    if layout.group() > 1 {
+        return pack_groups(layout, b, [row_stride, column_stride], out, part);
     }
     let rows = part.range_of_granules(layout.k, layout.lanes());
     layout.level.run(Pack { layout, b, row_stride, column_stride, out, rows });
 }
 
-/// As [`pack`], for the one panel of pairs.
-fn pack_pairs(
+/// As [`pack`], for the one panel of groups of rows.
+fn pack_groups(
     layout: &Layout,
     b: &[f32],
     [row_stride, column_stride]: [usize; 2],
     out: SharedSlice<f32>,
     part: Part,
 ) {
-    let width = layout.tile.vectors * layout.lanes();
-    for step in part.range(layout.k.div_ceil(GROUP)) {
+    let (width, group) = (layout.tile.vectors * layout.lanes(), layout.group());
+    for step in part.range(layout.steps()) {
         // SAFETY: each part has its own steps.
         let out = unsafe { out.slice(step * width..(step + 1) * width) };
         for (lane, element) in out.iter_mut().enumerate() {
-            let (row, column) = (GROUP * step + lane % GROUP, lane / GROUP);
+            let (row, column) = (group * step + lane % group, lane / group);
             let exists = row < layout.k && column < layout.n;
             *element = if exists { b[row * row_stride + column * column_stride] } else { 0.0 };
         }
@@ -155,14 +154,15 @@ mod tests {
     /// The packed form by its definition.
     fn expected(layout: &Layout, b: &[f32], strides: [usize; 2]) -> Vec<f32> {
         let mut out = Vec::new();
-        if layout.arithmetic == Arithmetic::Grouped {
-            let width = layout.tile.vectors * layout.lanes() / 2;
-            for (pair, column) in
-                (0..layout.k.div_ceil(2)).flat_map(|pair| (0..width).map(move |column| (pair, column)))
+        if layout.group() > 1 {
+            let group = layout.group();
+            let width = layout.tile.vectors * layout.lanes() / group;
+            for (step, column) in
+                (0..layout.k.div_ceil(group)).flat_map(|step| (0..width).map(move |column| (step, column)))
             {
                 let exists = |row: usize| row < layout.k && column < layout.n;
                 let element = |row| if exists(row) { b[row * strides[0] + column * strides[1]] } else { 0.0 };
-                out.extend([element(2 * pair), element(2 * pair + 1)]);
+                out.extend((group * step..group * (step + 1)).map(element));
             }
             return out;
         }
@@ -185,7 +185,7 @@ mod tests {
                 let b = Random::new(1).floats((k.max(1) - 1) * strides[0] + n.max(1) * strides[1] + k);
                 for level in Level::available() {
                     let plain = Tile::all(level).map(|tile| Layout::new(level, tile, k, n));
-                    for layout in plain.chain(Layout::of_pairs(level, k, n)) {
+                    for layout in plain.chain(Layout::grouped(level, k, n)) {
                         for count in 1..=3 {
                             let mut out = AlignedVec::zeroed(layout.len());
                             out.fill(f32::NAN);

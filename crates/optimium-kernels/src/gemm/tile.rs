@@ -2,6 +2,8 @@
 
 use optimium_simd::Level;
 
+use super::arithmetic::Arithmetic;
+
 /// Rows of all tiles at [`Level::Portable`], which is there for its results and not for its speed: few tiles are soon compiled.
 pub(super) const PORTABLE_ROWS: usize = 4;
 
@@ -32,14 +34,15 @@ impl Tile {
         Tile { rows, vectors }
     }
 
-    /// The tallest tile of so many vectors that hold pairs, where there is one at `level`.
-    pub(super) fn of_pairs(level: Level, vectors: usize) -> Option<Tile> {
-        // Other widths have as few idle lanes without pairs.
-        let rows = match (level, vectors) {
-            (Level::Avx512, 1 | 2) => 12,
-            (Level::Avx512, 3) => 9,
-            (Level::Avx512, 5) => 5,
-            (Level::Avx512, 7) => 3,
+    /// The tallest tile of so many vectors that hold groups of rows, where there is one at `level`.
+    pub(super) fn of_groups(level: Level, arithmetic: Arithmetic, vectors: usize) -> Option<Tile> {
+        // Other widths have as few idle lanes without groups.
+        let rows = match (level, arithmetic, vectors) {
+            (Level::Avx512, Arithmetic::Fours, 1) => 12,
+            (Level::Avx512, Arithmetic::Pairs, 1 | 2) => 12,
+            (Level::Avx512, Arithmetic::Pairs, 3) => 9,
+            (Level::Avx512, Arithmetic::Pairs, 5) => 5,
+            (Level::Avx512, Arithmetic::Pairs, 7) => 3,
             _ => return None,
         };
         Some(Tile { rows, vectors })

@@ -5,11 +5,18 @@ use optimium_simd::{Level, Simd, SimdTask};
 use super::every::{STEPS, copy_every};
 use super::interleave::{Interleave, MOST_ROWS};
 
-/// Rows of the destination that one call of [`copy_plane`] should write, for rows of that many elements:
-/// a few cache lines of the source, or many where the rows are as short as pixels.
-pub(super) fn strip(across: usize) -> usize {
-    if across <= 4 { 1024 } else { 64 }
+/// Rows of the destination that one call of [`copy_plane`] should write, of `along` rows of `across` elements: a few cache lines
+/// of the source, more of them where there are enough for all parts, and many where the rows are as short as pixels.
+pub(super) fn strip(along: usize, across: usize) -> usize {
+    match (along, across) {
+        (_, 0..=4) => 1024,
+        (LONG.., _) => 256,
+        _ => 64,
+    }
 }
+
+/// Rows that are many.
+const LONG: usize = 4096;
 
 /// One axis of elements; steps in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -214,7 +221,8 @@ unsafe fn interleave<T: Copy, const N: usize>(from: *const u8, to: *mut u8, plan
     }
 }
 
-/// Elements of a destination's row that are written in one go: a multiple of all vectors' lanes.
+/// Elements of a destination's row that are written in one go, where the source's rows are shorter: a multiple of all vectors'
+/// lanes.
 const STRETCH: usize = 64;
 
 /// Transposes four-byte elements in registers; made where all elements are in bounds.
@@ -234,10 +242,12 @@ impl SimdTask for TransposeWords {
         // SAFETY: whoever made the task promised that the whole plane is in bounds; a register block covers
         // LANES rows and columns within it, and the edges are copied element by element.
         unsafe {
-            // Some lines of every row at a time: the source's part of them stays in the first cache.
-            for first in (0..columns).step_by(STRETCH) {
+            // Some lines of every row at a time: the source's part of them stays in the first cache. Where the source's rows
+            // are the longer ones, as few of them as possible are read side by side.
+            let stretch = if along > across { S::LANES } else { STRETCH };
+            for first in (0..columns).step_by(stretch) {
                 for row in (0..rows).step_by(S::LANES) {
-                    for column in (first..columns.min(first + STRETCH)).step_by(S::LANES) {
+                    for column in (first..columns.min(first + stretch)).step_by(S::LANES) {
                         let from = self.from.offset(column as isize * source).add(4 * row);
                         let to = self.to.offset(row as isize * destination).add(4 * column);
                         simd.transpose(from.cast(), source as usize / 4, to.cast(), destination as usize / 4);

@@ -245,7 +245,7 @@ impl StridedCopy {
                 }
                 Inner::Plane { unit, along, across } => {
                     // Strips of rows of the destination are shared out with the outer positions.
-                    let strip = copy_loops::strip(across.count);
+                    let strip = copy_loops::strip(along.count, across.count);
                     let strips = along.count.div_ceil(strip);
                     for item in part.range(outer * strips) {
                         let (position, first) = (item / strips, item % strips * strip);

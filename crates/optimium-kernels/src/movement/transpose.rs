@@ -116,6 +116,7 @@ mod tests {
             (vec![2, 17, 3, 18], vec![0, 2, 3, 1]),
             (vec![2, 17, 3, 18], vec![3, 0, 2, 1]),
             (vec![1, 20, 1, 33], vec![0, 3, 2, 1]),
+            (vec![1, 20, 65, 67], vec![0, 2, 3, 1]),
             (vec![], vec![]),
         ];
         each_case(cases, |(shape, permutation)| {

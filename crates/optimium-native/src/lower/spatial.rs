@@ -443,9 +443,11 @@ fn transposed_2d(view: &NodeView, op: &ConvTranspose, dims: &[usize]) -> Result<
     let parameters = convolution_parameters(dims, channels, &op.strides, &op.dilations, op.groups)?;
     let epilogue = EpilogueSource::of(view, 2, op.fusion, Some(channels[1]))?;
     let level = view.level;
-    let pack =
-        |weights: Weights| Arc::new(TransposedConvolution::new(level, &parameters, &weights, view.packing));
-    let kernel = view.weights(1)?.map(pack);
+    let adds = epilogue.residual().is_some();
+    let pack = move |weights: &[f32], packing: &Packing| {
+        TransposedConvolution::new(level, &parameters, weights, adds, packing)
+    };
+    let kernel = view.weights(1)?.map(|weights: Weights| Arc::new(pack(&weights, view.packing)));
     let (op, kernel_sizes) = (op.clone(), dims[2..].to_vec());
     let [kh, kw] = parameters.kernel;
     Ok(Layer::new(format!("transposed convolution {kh}x{kw}{}", epilogue.describe()), move |b| {
@@ -458,7 +460,7 @@ fn transposed_2d(view: &NodeView, op: &ConvTranspose, dims: &[usize]) -> Result<
             let weights = b.input(1)?.operand;
             return Ok(Step::serial(move |memory| {
                 let (weights, packing) = (memory.read(weights), Packing::default());
-                let kernel = TransposedConvolution::new(level, &parameters, weights, &packing);
+                let kernel = pack(weights, &packing);
                 let mut scratch = vec![0.0; kernel.scratch_len(&geometry)];
                 let (x, out) = (memory.read(x.operand), memory.write(y.operand));
                 kernel.run(&geometry, x, &epilogue.read(memory), out, &mut scratch, Part::WHOLE);

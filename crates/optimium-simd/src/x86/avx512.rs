@@ -121,6 +121,10 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
         proven!(_mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_load_sd(p.cast()))))
     }
     #[inline(always)]
+    unsafe fn splat_four(self, p: *const f32) -> __m512 {
+        proven!(_mm512_broadcast_f32x4(_mm_loadu_ps(p)))
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m512) {
         proven!(_mm512_storeu_ps(p, v))
     }
