@@ -19,7 +19,8 @@
 //! | `band` | copies with zeros around |
 //! | `taps` | the products over what the kernel covers |
 //! | `visible` | which taps lie in the image |
-//! | `transposed` | the transposed convolution |
+//! | `transposed` | the transposed convolution, in phases |
+//! | `patches` | the same, where its taps do not overlap |
 //! | `general` | every number of dimensions, layout and floating-point type, without hurry |
 
 mod band;

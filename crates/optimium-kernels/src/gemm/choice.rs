@@ -3,7 +3,7 @@
 use optimium_simd::Level;
 
 use super::arithmetic::Arithmetic;
-use super::layout::Layout;
+use super::layout::{Layout, Panel};
 use super::tile::{Tile, effective};
 
 /// The sizes of a product `C[m,n] = A[m,k] · B[k,n]`.
@@ -108,7 +108,12 @@ const PANEL_BYTES: usize = 768 << 10;
 /// What a panel costs that does not.
 const OUTGROWN: f64 = 1.06;
 /// Instructions that make sums of a vector of columns of those of twice as many.
-const HALVING: f64 = 8.0;
+const HALVING: f64 = 3.0;
+/// Cycles to load a left element into all lanes, and a group of them where vectors are not executed in halves.
+const SPLAT: f64 = 0.5;
+const SPREAD: f64 = 0.63;
+/// Cycles to store part of a vector with AVX2, in each row.
+const PARTIAL_STORE: f64 = 12.0;
 /// What it costs to need more instructions for the same arithmetic.
 const SHORTER_VECTORS: f64 = 1.03;
 
@@ -118,16 +123,21 @@ fn cost(layout: &Layout, m: usize, in_halves: bool) -> f64 {
     // Two multiply-adds and two loads a cycle, but one of those that are executed in halves.
     let unit = if wide && in_halves { 1.0 } else { 0.5 };
     let grouped = layout.group() > 1;
+    let splat = if grouped { 2.0 * unit * SPREAD } else { SPLAT };
     let latency = if m == 1 && !grouped { LATENCY / SINGLE_ROW_CHAINS } else { LATENCY };
     // The sums of groups are put together in each row.
     let put_together =
         HALVING * unit * (layout.group().ilog2() as usize * layout.n.div_ceil(layout.lanes())) as f64;
+    let partial =
+        |panel: &Panel| layout.level == Level::Avx2 && !panel.columns.is_multiple_of(layout.lanes());
     let panel = |index: usize| {
         let panel = layout.panel(index);
+        let finish = put_together + if partial(&panel) { PARTIAL_STORE } else { 0.0 };
         let strips = m.div_ceil(layout.tile_of(panel.vectors).rows);
         let bytes = layout.panel_len(panel) * size_of::<f32>();
-        let strip_cost =
-            |rows| tile_cost(rows, panel.vectors, layout.steps(), unit, latency) + rows as f64 * put_together;
+        let strip_cost = |rows| {
+            tile_cost(rows, panel.vectors, layout.steps(), [unit, splat], latency) + rows as f64 * finish
+        };
         // Strips are balanced: all have one of two heights.
         let taller = m % strips;
         let strips =
@@ -141,9 +151,9 @@ fn cost(layout: &Layout, m: usize, in_halves: bool) -> f64 {
 }
 
 /// Cycles for one tile: multiply-adds, loads or latency, whichever bounds it, and the store.
-fn tile_cost(rows: usize, vectors: usize, k: usize, unit: f64, latency: f64) -> f64 {
+fn tile_cost(rows: usize, vectors: usize, k: usize, [unit, splat]: [f64; 2], latency: f64) -> f64 {
     let arithmetic = unit * (rows * vectors) as f64;
-    let loads = unit * vectors as f64 + 0.5 * rows as f64;
+    let loads = unit * vectors as f64 + splat * rows as f64;
     let step = arithmetic.max(loads).max(latency) + ROW_LOAD * rows as f64;
     let around =
         ROW_OVERHEAD * rows as f64 + HARD_ROW * rows.saturating_sub(EASY_ROWS) as f64 + TILE_OVERHEAD;
@@ -172,6 +182,9 @@ mod tests {
             (true, [12544, 32, 96], [2, 16]),
             (false, [1, 1000, 1280], [4, 16]),
             (true, [128, 1536, 384], [4, 16]),
+            (true, [25600, 4, 24], [1, 16]),
+            (true, [25600, 12, 24], [1, 16]),
+            (true, [25600, 20, 64], [3, 16]),
         ];
         each_case(cases, |&(in_halves, [m, n, k], [vectors, lanes])| {
             let all = candidates_with_groups(in_halves, Level::Avx512, &Problem { m, n, k });
