@@ -35,16 +35,65 @@ pub fn gather<I: Index>(
     while row < rows.end {
         let (block, first) = (row / indices.len(), row % indices.len());
         let count = (indices.len() - first).min(rows.end - row);
-        for &index in &indices[first..first + count] {
-            let at = block * size + position(index, size)?;
-            // SAFETY: `at` is below `outer * size` and `row` below the destination's rows, whose sizes were
-            // checked; each row belongs to one part.
-            unsafe {
-                let to = destination.as_mut_ptr().add(row * bytes);
-                copy_run(source.as_ptr().add(at * bytes), to, bytes);
-            }
-            row += 1;
+        // SAFETY: the block and the rows of the destination exist, as was checked; each row belongs to one part.
+        unsafe {
+            let from = source.as_ptr().add(block * size * bytes);
+            let to = destination.as_mut_ptr().add(row * bytes);
+            pick(from, size, bytes, &indices[first..first + count], to)?;
         }
+        row += count;
+    }
+    Ok(())
+}
+
+/// Copies the elements of `bytes` bytes that the indices name among the `size` at `from`, one behind the other.
+///
+/// # Errors
+/// As [`gather`].
+///
+/// # Safety
+/// The elements at `from` are readable, as many as there are indices writable at `to`, and they do not overlap.
+#[inline(always)]
+unsafe fn pick<I: Index>(
+    from: *const u8,
+    size: usize,
+    bytes: usize,
+    indices: &[I],
+    to: *mut u8,
+) -> Result<(), IndexOutOfRange> {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
+        match bytes {
+            1 => return pick_units::<u8, I>(from, size, indices, to),
+            2 => return pick_units::<u16, I>(from, size, indices, to),
+            4 => return pick_units::<u32, I>(from, size, indices, to),
+            8 => return pick_units::<u64, I>(from, size, indices, to),
+            _ => {}
+        }
+    }
+    for (i, &index) in indices.iter().enumerate() {
+        let at = position(index, size)?;
+        // SAFETY: the element is one of `size`.
+        unsafe { copy_run(from.add(at * bytes), to.add(i * bytes), bytes) }
+    }
+    Ok(())
+}
+
+/// As [`pick`], of elements that a register holds: nothing is asked of each but its place.
+///
+/// # Safety
+/// As [`pick`].
+unsafe fn pick_units<T: Copy, I: Index>(
+    from: *const u8,
+    size: usize,
+    indices: &[I],
+    to: *mut u8,
+) -> Result<(), IndexOutOfRange> {
+    let (from, to) = (from.cast::<T>(), to.cast::<T>());
+    for (i, &index) in indices.iter().enumerate() {
+        let at = position(index, size)?;
+        // SAFETY: the caller's promise; the element is one of `size`.
+        unsafe { to.add(i).write_unaligned(from.add(at).read_unaligned()) }
     }
     Ok(())
 }
@@ -111,13 +160,44 @@ pub fn gather_nd<I: Index>(
     assert!(has_size(source.len(), shape, element_size), "source of {shape:?}");
     assert!(has_size(indices.len(), index_shape, 1), "indices of {index_shape:?}");
     assert!(has_size(destination.len(), lead, bytes), "destination of a gather");
-    for row in part.range(batch * each) {
-        let at = row / each * batch_size + block_position(&indices[row * length..][..length], named)?;
-        // SAFETY: `at` is below `batch * batch_size`, `row` below the destination's rows; sizes were checked.
+    let rows = part.range(batch * each);
+    let mut row = rows.start;
+    while row < rows.end {
+        let count = (each - row % each).min(rows.end - row);
+        let picks = &indices[row * length..(row + count) * length];
+        // SAFETY: the block and the rows of the destination exist, as was checked; each row belongs to one part.
         unsafe {
+            let from = source.as_ptr().add(row / each * batch_size * bytes);
             let to = destination.as_mut_ptr().add(row * bytes);
-            copy_run(source.as_ptr().add(at * bytes), to, bytes);
+            match named {
+                &[size] => pick(from, size, bytes, picks, to)?,
+                _ => pick_blocks(from, named, bytes, picks, [length, count], to)?,
+            }
         }
+        row += count;
+    }
+    Ok(())
+}
+
+/// As [`pick`], where each of `count` elements has `length` indices, one for each axis of `shape`.
+///
+/// # Errors
+/// As [`gather`].
+///
+/// # Safety
+/// As [`pick`]; there are `count * length` indices.
+unsafe fn pick_blocks<I: Index>(
+    from: *const u8,
+    shape: &[usize],
+    bytes: usize,
+    indices: &[I],
+    [length, count]: [usize; 2],
+    to: *mut u8,
+) -> Result<(), IndexOutOfRange> {
+    for i in 0..count {
+        let at = block_position(&indices[i * length..][..length], shape)?;
+        // SAFETY: the element is one of those of the shape.
+        unsafe { copy_run(from.add(at * bytes), to.add(i * bytes), bytes) }
     }
     Ok(())
 }
@@ -213,6 +293,8 @@ mod tests {
         check(&[8, 3], |y, part| gather_nd(&x, &[3, 4], 0, &[2i64, 0, 0, -1], &[2, 2], 1, y, part));
         check(&[4, 5, 6, 7], |y, part| gather_nd(&x, &[3, 4], 0, &[1i64], &[1, 1], 1, y, part));
         check(&[1, 6, 8], |y, part| gather_nd(&x, &[3, 4], 1, &[1i64, 2, 0], &[3, 1], 1, y, part));
+        let pairs = [3i32, 0, -1, 1, 1, 0];
+        check(&[3, 0, 7, 5, 9, 8], |y, part| gather_nd(&x, &[3, 4], 1, &pairs, &[3, 2, 1], 1, y, part));
     }
 
     #[test]
