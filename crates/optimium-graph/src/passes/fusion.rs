@@ -48,15 +48,24 @@ fn fuse_activation(editor: &mut Editor, node: NodeId) -> Option<()> {
     let Operator::Activation { function } = *editor.op(node) else { return None };
     let x = editor.input(node, 0)?;
     let (mut op, inputs) = product(editor, x)?;
-    let quantized = editor.value(x).scheme.is_some();
+    let rounds = editor.value(x).scheme.is_some() && !bounds_integers(editor, node, function);
     let fusion = fusion_of(&mut op)?;
     let occupied = fusion.activation != Activation::None || fusion.residual_after_activation;
-    if occupied || quantized || matches!(function, Activation::None | Activation::PRelu) {
+    if occupied || rounds || matches!(function, Activation::None | Activation::PRelu) {
         return None;
     }
     fusion.activation = function;
     editor.replace(node, op, inputs);
     Some(())
+}
+
+/// Whether the function does nothing to quantized numbers but to bound them: then it makes no difference whether that is done
+/// before or after they are rounded.
+fn bounds_integers(editor: &Editor, node: NodeId, function: Activation) -> bool {
+    let (Some(x), Some(y)) = (editor.input(node, 0), editor.output(node)) else { return false };
+    matches!(function, Activation::Relu | Activation::Clip { .. })
+        && editor.element_type(x) == editor.element_type(y)
+        && editor.value(x).scheme == editor.value(y).scheme
 }
 
 /// A PRelu with one slope a channel.

@@ -121,6 +121,25 @@ mod tests {
     }
 
     #[test]
+    fn bounds_between_integers_of_one_scheme_are_fused() {
+        type Case = (f32, u8, &'static [&'static str]);
+        let cases: [Case; 2] = [
+            (0.3, 7, &["QuantizeLinear", "Transpose", "Conv", "Transpose", "DequantizeLinear"]),
+            (0.2, 3, &["QuantizeLinear", "Transpose", "Conv", "Relu", "Transpose", "DequantizeLinear"]),
+        ];
+        each_case(cases, |&(scale, zero, expected)| {
+            let mut b = Builder::new();
+            let x = b.input(&[1, 4, 5, 5]);
+            let x = round(&mut b, x, 0.1, 128);
+            let y = conv(&mut b, x);
+            let y = round(&mut b, y, 0.3, 7);
+            let y = b.activation(Activation::Relu, y);
+            let y = round(&mut b, y, scale, zero);
+            expect_simplified(b.finish(&[y]), expected).map(|_| ())
+        });
+    }
+
+    #[test]
     fn a_product_may_write_reals_and_its_bias_is_rounded() {
         let mut b = Builder::new();
         let x = b.input(&[2, 4]);
