@@ -475,7 +475,7 @@ impl Buffered<'_> {
                     },
                 );
                 if matrix.zero_points.is_some() {
-                    let total = row_sum(address, product.runs, matrix.run);
+                    let total = row_sum(simd, address, product.runs, matrix.run);
                     sums = take_out(simd, sums, total, y);
                 }
                 store.store_vectors(simd, of, first_row + i, column, n, sums);

@@ -346,19 +346,25 @@ unsafe fn partial(p: *const u8, n: usize) -> i32 {
 /// # Safety
 /// The runs of the row are readable.
 #[inline(always)]
-pub(super) unsafe fn row_sum(row: *const u8, runs: Runs, run: usize) -> i32 {
-    let flip = runs.flip as u8;
-    let mut sum = 0i32;
+pub(super) unsafe fn row_sum<S: Simd>(simd: S, row: *const u8, runs: Runs, run: usize) -> i32 {
+    let (flip, ones) = (simd.splat_i32(runs.flip), simd.splat_i32(0x0101_0101));
+    let width = 4 * S::LANES;
+    let mut sums = simd.splat_i32(0);
     for outer in 0..runs.outer {
         for inner in 0..runs.inner {
-            // SAFETY: the caller's promise.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(row.add(outer * runs.outer_step + inner * runs.inner_step), run)
-            };
-            for &byte in bytes {
-                sum = sum.wrapping_add(i32::from(byte ^ flip));
+            let offset = outer * runs.outer_step + inner * runs.inner_step;
+            for first in (0..run).step_by(width) {
+                // SAFETY: the caller's promise.
+                let bytes = unsafe { simd.load_bytes(row.add(offset + first), width.min(run - first)) };
+                sums = simd.dot_u8_i8(sums, simd.xor_i32(bytes, flip), ones);
             }
         }
     }
-    sum
+    // The bytes that were not loaded were flipped as well.
+    let missing = run.next_multiple_of(width) - run;
+    let flipped = if runs.flip == 0 { 0 } else { (missing * runs.outer * runs.inner * 0x80) as i32 };
+    let mut lanes = [0; MAX_LANES];
+    // SAFETY: no vector has more lanes.
+    unsafe { simd.store_i32(lanes.as_mut_ptr(), sums) };
+    lanes[..S::LANES].iter().fold(0i32, |total, &lane| total.wrapping_add(lane)).wrapping_sub(flipped)
 }

@@ -6,6 +6,7 @@ use optimium_graph::ops::{
     Activation, AveragePool, Binary, Concat, Conv, ImageLayout, MatMul, MaxPool, Reduce, Reduction, Resize,
 };
 use optimium_graph::{Operator, Value};
+use optimium_kernels::Part;
 use optimium_kernels::conv::{Geometry, Parameters};
 use optimium_kernels::quantized::{
     self as kernels, Activations, Dequantize, LookupTable, Output, PackedMatrix, PoolWindow, Quantization,
@@ -231,9 +232,61 @@ impl BoundFinish {
     }
 }
 
-enum Kernel {
+/// A convolution with packed weights.
+pub(super) enum Kernel {
     Dense(QuantizedConvolution),
     Depthwise(QuantizedDepthwise),
+}
+
+impl Kernel {
+    /// Of weights as [`QuantizedConvolution::new`] takes them; `signed` and the zero points are theirs.
+    pub(super) fn new(
+        view: &NodeView,
+        parameters: &Parameters,
+        weights: &[u8],
+        signed: bool,
+        zero_points: &[i32],
+    ) -> Kernel {
+        let Parameters { groups, input_channels, output_channels, .. } = *parameters;
+        let (level, packing) = (view.level, view.packing);
+        if groups > 1 && groups == input_channels && groups == output_channels {
+            let kernel = QuantizedDepthwise::new(level, parameters, weights, signed, zero_points, packing);
+            return Kernel::Depthwise(kernel);
+        }
+        let kernel = QuantizedConvolution::new(level, parameters, weights, signed, zero_points, packing);
+        Kernel::Dense(kernel)
+    }
+
+    /// What it is called in a profile.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kernel::Dense(_) => "convolution",
+            Kernel::Depthwise(_) => "depthwise",
+        }
+    }
+
+    pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
+        match self {
+            Kernel::Dense(conv) => conv.scratch_len(geometry),
+            Kernel::Depthwise(conv) => conv.scratch_len(geometry),
+        }
+    }
+
+    pub(super) fn run(
+        &self,
+        geometry: &Geometry,
+        x: &[u8],
+        signed: bool,
+        zero_point: i32,
+        output: &Output<'_>,
+        scratch: &mut [u8],
+        part: Part,
+    ) {
+        match self {
+            Kernel::Dense(conv) => conv.run(geometry, x, signed, zero_point, output, scratch, part),
+            Kernel::Depthwise(conv) => conv.run(geometry, x, signed, zero_point, output, scratch, part),
+        }
+    }
 }
 
 /// A convolution that there is a kernel for.
@@ -268,52 +321,19 @@ impl<'a> ConvForm<'a> {
 
 fn conv(view: &NodeView, op: &Conv) -> Result<Layer> {
     let ConvForm { tensor, x, signed, parameters, finish, zero_points } = ConvForm::of(view, op)?;
-    let (data, level) = (tensor.read_bytes()?, view.level);
-    let depthwise = parameters.groups > 1
-        && parameters.groups == parameters.input_channels
-        && parameters.output_channels == parameters.groups;
-    let kernel = if depthwise {
-        Kernel::Depthwise(QuantizedDepthwise::new(
-            level,
-            &parameters,
-            &data,
-            signed,
-            &zero_points,
-            view.packing,
-        ))
-    } else {
-        Kernel::Dense(QuantizedConvolution::new(
-            level,
-            &parameters,
-            &data,
-            signed,
-            &zero_points,
-            view.packing,
-        ))
-    };
+    let kernel = Kernel::new(view, &parameters, &tensor.read_bytes()?, signed, &zero_points);
     let [kh, kw] = parameters.kernel;
-    let name = if depthwise { "quantized depthwise" } else { "quantized convolution" };
     let (kernel, op) = (Arc::new(kernel), op.clone());
-    Ok(Layer::new(format!("{name} {kh}x{kw}{}", finish.describe()), move |b| {
+    Ok(Layer::new(format!("quantized {} {kh}x{kw}{}", kernel.name(), finish.describe()), move |b| {
         let geometry = geometry_of(b, &op, &parameters)?;
         let finish = finish.bind(b)?;
-        let scratch = match &*kernel {
-            Kernel::Dense(conv) => conv.scratch_len(&geometry),
-            Kernel::Depthwise(conv) => conv.scratch_len(&geometry),
-        };
+        let scratch = kernel.scratch_len(&geometry);
         b.need_scratch::<u8>(scratch);
         let (kernel, input) = (kernel.clone(), b.input(0)?.operand);
         Ok(Step::parallel(move |memory, part| {
             let (data, space) = (memory.read::<u8>(input), memory.scratch::<u8>(part.index, scratch));
             let output = finish.output(memory, geometry.output_stride);
-            match &*kernel {
-                Kernel::Dense(conv) => {
-                    conv.run(&geometry, data, x.signed, x.zero_point, &output, space, part)
-                }
-                Kernel::Depthwise(conv) => {
-                    conv.run(&geometry, data, x.signed, x.zero_point, &output, space, part)
-                }
-            }
+            kernel.run(&geometry, data, x.signed, x.zero_point, &output, space, part);
             Ok(())
         }))
     }))

@@ -9,6 +9,7 @@ mod elementwise;
 mod harness;
 mod images;
 mod indexing;
+mod integer_conv;
 mod mixed;
 mod normalizations;
 mod precision;

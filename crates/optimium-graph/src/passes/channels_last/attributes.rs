@@ -32,7 +32,8 @@ pub(super) fn remapped(editor: &Editor, node: NodeId, rank: usize) -> Option<Ope
         | Operator::Where
         | Operator::Cast(_)
         | Operator::Identity
-        | Operator::Requantize => {}
+        | Operator::Requantize
+        | Operator::DynamicQuantizeLinear => {}
         Operator::Concat(concat) => concat.axis = axis(concat.axis)?,
         Operator::Split(split) => split.axis = axis(split.axis)?,
         Operator::ArgReduce(reduce) if reduce.keep_dims => reduce.axis = axis(reduce.axis)?,

@@ -171,9 +171,11 @@ mod tests {
     use super::*;
     use crate::Operator;
     use crate::ops::{
-        Activation, AveragePool, Binary, Concat, Conv, ConvTranspose, Expand, Fusion, ImageLayout, LpPool,
-        MaxPool, Pad, PadMode, Padding, PoolWindow, Reduce, Reduction, Reshape, Tile, Unary,
+        Activation, AveragePool, Binary, Cast, Concat, Conv, ConvInteger, ConvTranspose, Expand, Fusion,
+        ImageLayout, LpPool, MaxPool, Pad, PadMode, Padding, PoolWindow, Reduce, Reduction, Reshape, Tile,
+        Unary,
     };
+    use optimium_tensor::{ElementType, Tensor};
     use optimium_testing::each_case;
 
     type Build = fn(&mut Builder, ValueId) -> Vec<ValueId>;
@@ -268,6 +270,31 @@ mod tests {
             ),
             ("no image operators", |b, x| vec![b.unary(Unary::Exp, x)], &["Exp"]),
         ]);
+    }
+
+    #[test]
+    fn images_are_quantized_either_way() {
+        let mut b = Builder::new();
+        let x = b.input(&[2, 4, 5, 6]);
+        let x = b.conv(x, 4, 1);
+        let outputs = ["q", "scale", "zero"].map(|name| Some(b.graph.add_unknown(name)));
+        b.graph.add_node(crate::Node {
+            name: "quantize".into(),
+            op: Operator::DynamicQuantizeLinear,
+            inputs: vec![Some(x)],
+            outputs: outputs.to_vec(),
+        });
+        let [q, scale, zero] = outputs.map(|output| output.expect("named"));
+        let weights = Tensor::from_slice(&[3, 4, 1, 1], &[5i8; 12]).expect("values fit");
+        let weights = b.graph.add_constant("w", weights);
+        let op = ConvInteger { conv: plain_conv(0) };
+        let y = b.node(Operator::ConvInteger(op), &[q, weights, zero]);
+        let y = b.node(Operator::Cast(Cast { to: ElementType::F32 }), &[y]);
+        let y = b.binary(Binary::Mul, y, scale);
+        let y = b.conv(y, 2, 1);
+        let expected =
+            ["Transpose", "Conv", "DynamicQuantizeLinear", "ConvInteger", "Cast", "Mul", "Conv", "Transpose"];
+        expect_simplified(b.finish(&[y]), &expected).unwrap();
     }
 
     #[test]

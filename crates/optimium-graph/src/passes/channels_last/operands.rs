@@ -42,6 +42,8 @@ pub(super) fn all_fit(editor: &Editor, node: NodeId, rank: usize) -> bool {
         editor.rank(value).is_some_and(|own| if broadcast { own <= rank } else { own == rank })
     };
     let all_images = image_inputs(op, inputs.len()).into_iter().all(|i| inputs[i].is_some_and(fits));
-    let outputs = editor.node(node).outputs.iter().flatten();
+    // The scale and the zero point behind quantized images have no axes.
+    let count = if *op == Operator::DynamicQuantizeLinear { 1 } else { usize::MAX };
+    let outputs = editor.node(node).outputs.iter().take(count).flatten();
     all_images && outputs.into_iter().all(|&output| editor.rank(output) == Some(rank))
 }
