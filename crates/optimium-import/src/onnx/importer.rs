@@ -703,12 +703,12 @@ mod tests {
 
     #[test]
     fn open_dimensions_become_symbols() {
-        let inputs = vec![value("x", &["batch", "3", "?"])];
+        let inputs = vec![value("x", &["batch", "3", "", "?", " ", "?"])];
         let mut proto = graph(inputs, vec![], vec![node("Relu", &["x"], &["y"])]);
-        proto.value_info.push(value("y", &["batch", "other", "?"]));
+        proto.value_info.push(value("y", &["batch", "other", "", "?", " ", "?"]));
         let graph = read_graph(17, proto).unwrap();
         let shape = graph.value(graph.inputs[0]).shape().unwrap().to_string();
-        assert_eq!(shape, "[batch, 3, x_dim_2]");
+        assert_eq!(shape, "[batch, 3, x_dim_2, x_dim_3, x_dim_4, x_dim_5]");
         assert_eq!(graph.value(graph.outputs[0]).shape(), None);
     }
 

@@ -73,11 +73,11 @@ impl NodeProto {
     }
 }
 
-/// An F32 value; dimensions are numbers or names, `?` for neither.
+/// An F32 value; dimensions are numbers or names, an empty one for neither.
 pub(super) fn value(name: &str, dims: &[&str]) -> ValueInfoProto {
     let dimension = |&dim: &&str| match dim.parse() {
         Ok(number) => Dimension { dim_value: Some(number), dim_param: None },
-        Err(_) if dim == "?" => Dimension::default(),
+        Err(_) if dim.is_empty() => Dimension::default(),
         Err(_) => Dimension { dim_value: None, dim_param: Some(dim.to_owned()) },
     };
     let shape = Some(ShapeProto { dim: dims.iter().map(dimension).collect() });

@@ -91,8 +91,12 @@ fn dims(
         .map(|(index, dim)| {
             // Exporters write -1 for what they do not know.
             let number = dim.dim_value.filter(|&number| number >= 0);
-            let name = dim.dim_param.as_deref().filter(|name| !name.is_empty());
-            dimension(index, number, name)
+            dimension(index, number, dim.dim_param.as_deref().filter(|name| is_name(name)))
         })
         .collect()
+}
+
+/// Whether dimensions of that name are one. Paddle's exporter writes `?` for each that is open.
+fn is_name(name: &str) -> bool {
+    !matches!(name.trim(), "" | "?")
 }
