@@ -25,6 +25,7 @@ mod constant_folding;
 mod dead_code;
 mod editor;
 mod folding;
+mod folding_ahead;
 mod fusion;
 mod identities;
 mod joined_products;
@@ -91,6 +92,7 @@ const STAGES: &[Stage] = &[
             ("constant folding", constant_folding::run_dequantizing),
             ("folding into weights", folding::run),
             ("padding", padding::run),
+            ("folding ahead", folding_ahead::run),
         ],
     },
     Stage { name: "layout", passes: &[("channels last", channels_last::run)] },

@@ -140,7 +140,16 @@ mod tests {
                     let e = error_part(b, x);
                     b.binary(Binary::Mul, e, x)
                 },
-                &["Mul", "Erf", "Add", "Mul"],
+                &["Gelu", "Mul"],
+            ),
+            (
+                "swish of a scaled operand",
+                |b, x| {
+                    let s = b.activation(Activation::Sigmoid, x);
+                    let y = times(b, x, 0.3);
+                    b.binary(Binary::Mul, y, s)
+                },
+                &["Swish", "Mul"],
             ),
             (
                 "gelu with tanh",
@@ -159,6 +168,41 @@ mod tests {
                     times(b, y, 1.0 / 6.0)
                 },
                 &["HardSwish"],
+            ),
+            (
+                "hard swish and another factor",
+                |b, x| {
+                    let c = bound(b, x);
+                    let y = b.binary(Binary::Mul, x, c);
+                    let y = times(b, y, 1.0 / 6.0);
+                    times(b, y, 0.8)
+                },
+                &["HardSwish", "Mul"],
+            ),
+            (
+                "hard swish without a sixth",
+                |b, x| {
+                    let c = bound(b, x);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["HardSwish", "Mul"],
+            ),
+            (
+                "hard swish, another factor on the bound",
+                |b, x| {
+                    let c = bound(b, x);
+                    let c = times(b, c, 0.3);
+                    b.binary(Binary::Mul, x, c)
+                },
+                &["HardSwish", "Mul"],
+            ),
+            (
+                "hard sigmoid and another factor",
+                |b, x| {
+                    let c = bound(b, x);
+                    times(b, c, 0.3)
+                },
+                &["HardSigmoid", "Mul"],
             ),
             (
                 "hard swish, divided first",
