@@ -4,6 +4,7 @@
 
 use super::super::editor::Editor;
 use super::super::matching::{binary, either, operands, unary, with_scalar};
+use super::moments::axis_of_variance;
 use crate::ops::{Binary, LayerNormalization, Reduction, Unary};
 use crate::{NodeId, Operator, ValueId};
 
@@ -13,9 +14,8 @@ pub(super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
     let (variance, epsilon) = with_scalar(editor, binary(editor, radicand, Binary::Add)?)?;
     let [x, mean] = binary(editor, difference, Binary::Sub)?;
     let (of_mean, axis) = trailing_mean(editor, mean)?;
-    let (squares, variance_axis) = trailing_mean(editor, variance)?;
-    let is_square = is_squared_difference(editor, squares, difference, [x, mean]);
-    if !is_square || of_mean != x || axis != variance_axis || !editor.same_shape(x, editor.output(node)?) {
+    let variance_axis = axis_of_variance(editor, variance, x, mean)?;
+    if of_mean != x || axis != variance_axis || !editor.same_shape(x, editor.output(node)?) {
         return None;
     }
     let dims = editor.fixed(x).or_else(|| trailing_dims(editor, x, axis))?;
@@ -27,16 +27,6 @@ pub(super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
     let op = Operator::LayerNormalization(LayerNormalization { axis, epsilon });
     editor.replace(node, op, vec![Some(x), Some(scale)]);
     Some(())
-}
-
-/// Whether it is the square of `difference`, which is that of the pair, or is computed anew from the pair.
-fn is_squared_difference(editor: &Editor, squares: ValueId, difference: ValueId, pair: [ValueId; 2]) -> bool {
-    if let Some(d) = unary(editor, squares, Unary::Square) {
-        return d == difference || binary(editor, d, Binary::Sub) == Some(pair);
-    }
-    let [x, mean] = pair;
-    binary(editor, squares, Binary::SquaredDifference)
-        .is_some_and(|found| found == pair || found == [mean, x])
 }
 
 /// `a / √b`, however spelled.

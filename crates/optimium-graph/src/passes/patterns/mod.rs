@@ -276,6 +276,39 @@ mod tests {
                 &["LayerNormalization"],
             ),
             (
+                "layer normalization of a negated mean",
+                |b, x| {
+                    let mean = b.reduce(Reduction::Mean, x, &[-1], true);
+                    let squares = b.binary(Binary::SquaredDifference, x, mean);
+                    let variance = b.reduce(Reduction::Mean, squares, &[-1], true);
+                    let sum = plus(b, variance, 1e-3);
+                    let root = b.unary(Unary::Rsqrt, sum);
+                    let (scale, bias) = (b.weights(&[1, 1, 4]), b.weights(&[1, 1, 4]));
+                    let factor = b.binary(Binary::Mul, root, scale);
+                    let negated = b.unary(Unary::Neg, mean);
+                    let shift = b.binary(Binary::Mul, negated, factor);
+                    let rest = b.binary(Binary::Add, shift, bias);
+                    let scaled = b.binary(Binary::Mul, x, factor);
+                    b.binary(Binary::Add, scaled, rest)
+                },
+                &["LayerNormalization"],
+            ),
+            (
+                "layer normalization, the mean of squares less the squared mean",
+                |b, x| {
+                    let mean = b.reduce(Reduction::Mean, x, &[-1], true);
+                    let squares = b.unary(Unary::Square, x);
+                    let mean_of_squares = b.reduce(Reduction::Mean, squares, &[-1], true);
+                    let squared_mean = b.unary(Unary::Square, mean);
+                    let variance = b.binary(Binary::Sub, mean_of_squares, squared_mean);
+                    let sum = plus(b, variance, 1e-3);
+                    let root = b.unary(Unary::Sqrt, sum);
+                    let difference = b.binary(Binary::Sub, x, mean);
+                    b.binary(Binary::Div, difference, root)
+                },
+                &["LayerNormalization"],
+            ),
+            (
                 "over another axis",
                 |b, x| {
                     let mean = b.reduce(Reduction::Mean, x, &[1], true);
