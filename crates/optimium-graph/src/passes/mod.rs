@@ -35,6 +35,7 @@ mod padding;
 mod patterns;
 mod permutation;
 mod quantization;
+mod reshapes;
 #[cfg(test)]
 mod testing;
 mod transposes;
@@ -100,6 +101,7 @@ const STAGES: &[Stage] = &[
         name: "transposes",
         passes: &[
             ("transposes", transposes::run),
+            ("reshapes", reshapes::run),
             ("identities", identities::run),
             ("canonical forms", canonical::run),
             ("folding into weights", folding::run),

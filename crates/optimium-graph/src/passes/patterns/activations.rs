@@ -35,7 +35,8 @@ pub(super) fn product_of_activation(editor: &mut Editor, node: NodeId) -> Option
     let product = Product::of_node(editor, node)?;
     let rules = [silu, hard_swish, hard_sigmoid, gelu, gelu_tanh, mish];
     let Found { x, function, own_factor } = rules.iter().find_map(|rule| rule(editor, product.clone()))?;
-    if close(product.scale, own_factor) {
+    // Models round the factors of functions, but not a factor of one.
+    if product.scale == own_factor || own_factor != 1.0 && close(product.scale, own_factor) {
         return set(editor, node, function, x);
     }
     let factor = product.scale / own_factor;
