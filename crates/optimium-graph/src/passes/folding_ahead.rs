@@ -129,8 +129,9 @@ fn factor_before_offset(editor: &mut Editor, node: NodeId) -> Option<()> {
     }
     let (name, dims) = (editor.value(constant).name.clone(), editor.fixed(constant)?);
     let divided = editor.add_f32s(&name, &dims, &divided)?;
-    editor.replace(sum, Operator::Binary { function: Binary::Add }, vec![Some(x), Some(divided)]);
-    set_weights(editor, node, product.x, &product.dims, &weights)
+    let (op, shape) = (Operator::Binary { function: Binary::Add }, editor.value(product.x).shape().cloned());
+    let sum = editor.compute(sum, op, &[x, divided], product.x, shape);
+    set_weights(editor, node, sum, &product.dims, &weights)
 }
 
 #[cfg(test)]
