@@ -124,8 +124,12 @@ mod tests {
     fn bounds_between_integers_of_one_scheme_are_fused() {
         type Case = (f32, u8, &'static [&'static str]);
         let cases: [Case; 2] = [
-            (0.3, 7, &["QuantizeLinear", "Transpose", "Conv", "Transpose", "DequantizeLinear"]),
-            (0.2, 3, &["QuantizeLinear", "Transpose", "Conv", "Relu", "Transpose", "DequantizeLinear"]),
+            (0.3, 7, &["QuantizeLinear", "Transpose", "Conv", "Conv", "Transpose", "DequantizeLinear"]),
+            (
+                0.2,
+                3,
+                &["QuantizeLinear", "Transpose", "Conv", "Relu", "Conv", "Transpose", "DequantizeLinear"],
+            ),
         ];
         each_case(cases, |&(scale, zero, expected)| {
             let mut b = Builder::new();
@@ -135,6 +139,8 @@ mod tests {
             let y = round(&mut b, y, 0.3, 7);
             let y = b.activation(Activation::Relu, y);
             let y = round(&mut b, y, scale, zero);
+            let y = conv(&mut b, y);
+            let y = round(&mut b, y, 0.2, 0);
             expect_simplified(b.finish(&[y]), expected).map(|_| ())
         });
     }
