@@ -48,32 +48,29 @@ fn transpose(editor: &mut Editor, node: NodeId) -> Option<()> {
         return None;
     };
     let x = editor.input(node, 0).filter(|_| permutation.len() > 4 && is_reshaped(editor, node))?;
-    let origin = origin(editor, x)?;
-    let dims = editor.dims(origin)?.to_vec();
-    let places = places_of_axes(&dims, editor.dims(x)?)?;
-    if places.iter().all(Option::is_some) {
+    let (origin, dims) = (origin(editor, x)?, editor.dims(x)?);
+    let kept = kept_axes(dims);
+    if kept.len() == dims.len() {
         return None;
     }
-    let permutation: Vec<usize> = permutation.iter().filter_map(|&axis| places[axis]).collect();
+    let dims: Vec<Expr> = kept.iter().map(|&axis| dims[axis].clone()).collect();
+    let place = |axis: &usize| kept.iter().position(|kept| kept == axis);
+    let permutation: Vec<usize> = permutation.iter().filter_map(place).collect();
     let moved = permuted(&dims, &permutation);
-    reshape_behind(editor, node, Operator::Transpose(Transpose { permutation }), &[origin], moved)
+    let reshape = Operator::Reshape(Reshape { dims: Some(dims.clone()), allow_zero: true });
+    let x = editor.compute(node, reshape, &[origin], x, Some(dims.into_iter().collect()));
+    reshape_behind(editor, node, Operator::Transpose(Transpose { permutation }), &[x], moved)
 }
 
-/// Which axis of `dims` each of `longer` is, which has some of size one besides; none for these.
-fn places_of_axes(dims: &[Expr], longer: &[Expr]) -> Option<Vec<Option<usize>>> {
-    let mut next = 0;
-    let mut places = Vec::with_capacity(longer.len());
-    for dim in longer {
-        if dims.get(next) == Some(dim) {
-            places.push(Some(next));
-            next += 1;
-        } else if dim.as_const() == Some(1) {
-            places.push(None);
-        } else {
-            return None;
+/// The axes that are left without those of size one, the last ones first, as far as there are more than four.
+fn kept_axes(dims: &[Expr]) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..dims.len()).collect();
+    for axis in (0..dims.len()).rev() {
+        if kept.len() > 4 && dims[axis].as_const() == Some(1) {
+            kept.remove(axis);
         }
     }
-    (next == dims.len()).then_some(places)
+    kept
 }
 
 /// A product whose operands had several axes of batches, the same ones.
@@ -148,7 +145,7 @@ mod tests {
                     let y = b.transpose(y, &[0, 3, 2, 1, 4]);
                     b.reshape(y, &[8, 3, 5])
                 },
-                &["Transpose", "Reshape", "Reshape"],
+                &["Reshape", "Transpose", "Reshape", "Reshape"],
             ),
             (
                 "transpose of other axes",
@@ -213,6 +210,44 @@ mod tests {
         let y = b.reshape(y, inserted);
         let y = b.transpose(y, permutation);
         b.reshape(y, merged)
+    }
+
+    /// Heads of keys, whose projection has no bias.
+    fn keys(b: &mut Builder, x: ValueId) -> ValueId {
+        let w = b.weights(&[12, 12]);
+        let y = b.matmul(x, w);
+        let y = b.reshape(y, &[1, 5, 3, 4]);
+        let y = b.reshape(y, &[1, 1, 5, 3, 4]);
+        let y = b.transpose(y, &[0, 3, 1, 2, 4]);
+        b.reshape(y, &[3, 5, 4])
+    }
+
+    /// The same where keys have no bias, and scores have an axis of one behind them.
+    #[test]
+    fn attention_without_a_bias_of_keys() {
+        let mut b = Builder::new();
+        let x = b.input(&[1, 5, 12]);
+        let q = heads(&mut b, x, &[1, 5, 3, 1, 4], &[0, 2, 1, 3, 4], &[3, 5, 4]);
+        let k = keys(&mut b, x);
+        let v = heads(&mut b, x, &[1, 5, 1, 3, 4], &[0, 3, 2, 4, 1], &[3, 4, 5]);
+        let (k, v) = (b.transpose(k, &[0, 2, 1]), b.transpose(v, &[0, 2, 1]));
+        let scores = b.matmul(q, k);
+        let scores = b.reshape(scores, &[1, 3, 5, 5, 1]);
+        let scores = b.reshape(scores, &[1, 3, 5, 5]);
+        let half = b.number(0.5);
+        let scores = b.binary(Binary::Mul, scores, half);
+        let weights = b.node(Operator::Softmax(Softmax { axis: -1, log: false, flatten: false }), &[scores]);
+        let weights = b.reshape(weights, &[1, 3, 5, 1, 5]);
+        let weights = b.reshape(weights, &[3, 5, 5]);
+        let y = b.matmul(weights, v);
+        let y = b.reshape(y, &[1, 3, 5, 4, 1]);
+        let y = b.transpose(y, &[0, 2, 1, 3, 4]);
+        let y = b.reshape(y, &[1, 5, 12]);
+        let w = b.weights(&[12, 7]);
+        let y = b.matmul(y, w);
+        let mut graph = b.finish(&[y]);
+        simplified(&mut graph).unwrap();
+        same_operators(&graph, &["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"]).unwrap();
     }
 
     /// As tf2onnx writes the products of Keras.
