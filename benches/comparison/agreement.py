@@ -15,8 +15,9 @@ QUANTIZED = 0.15
 
 
 def distance(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
-    """The largest of ‖ours − theirs‖ / ‖theirs‖ over the outputs; for integers, which a choice between nearly equal numbers may
-    give, the share that differs. Infinite where shapes differ, or what is finite does.
+    """The largest of ‖ours − theirs‖ / ‖theirs‖ over the outputs. Integers of one byte are quantized numbers: theirs are taken
+    without their mean, as a zero point may be anything. For other integers, which a choice between nearly equal numbers may give,
+    it is the share that differs. Infinite where shapes differ, or what is finite does.
     """
     if [array.shape for array in ours] != [array.shape for array in theirs]:
         return math.inf
@@ -24,8 +25,13 @@ def distance(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
 
 
 def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    if theirs.size == 0:
+        return 0.0
+    if theirs.dtype in (np.int8, np.uint8):
+        mean = theirs.mean()
+        ours, theirs = ours - mean, theirs - mean
     if not np.issubdtype(theirs.dtype, np.floating):
-        return float(np.mean(ours != theirs)) if theirs.size else 0.0
+        return float(np.mean(ours != theirs))
     a, b = ours.astype(np.float64).ravel(), theirs.astype(np.float64).ravel()
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return math.inf

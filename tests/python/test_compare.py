@@ -58,6 +58,12 @@ def test_of_integers_the_share_that_differs_counts() -> None:
     assert distance([np.array([1, 2, 3, 9])], [np.array([1, 2, 3, 4])]) == 0.25
 
 
+def test_bytes_are_taken_without_their_mean() -> None:
+    theirs = np.array([10, 10, 14, 14], np.uint8)
+    assert distance([np.array([10, 10, 14, 12], np.uint8)], [theirs]) == pytest.approx(0.5)
+    assert distance([theirs], [theirs]) == 0.0
+
+
 def test_limit_and_mean() -> None:
     machine = {"f32": 2e9, "int8": 8e9}
     assert Work(1e9, 4e9, True).limit(machine, threads=2) == pytest.approx(500.0)
