@@ -44,5 +44,5 @@ def model_inputs(path: Path, sizes: dict[str, int]) -> Arrays:
             values = np.ones(shape)
         else:
             values = random.integers(0, 2, shape)
-        inputs[name] = np.ascontiguousarray(values, dtype)
+        inputs[name] = np.asarray(values, dtype, order="C")
     return inputs
