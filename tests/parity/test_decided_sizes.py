@@ -121,6 +121,66 @@ def branches() -> onnx.ModelProto:
     return model(nodes, inputs, [value("sums", F32, ["r"]), value("more", F32, ["r", "c"])], constants)
 
 
+def squeezed_by_size(axis: str) -> list:
+    """`x` without the axis where that has one element, as exporters write it: its number of dimensions depends on sizes."""
+    then = helper.make_graph([node("Squeeze", f"x {axis}_list", "s")], "then", [], [value("s", F32, None)])
+    other = helper.make_graph([node("Identity", "x", "k")], "other", [], [value("k", F32, None)])
+    return [
+        node("Shape", "x", "sizes"),
+        node("Gather", f"sizes {axis}", "size", axis=0),
+        node("Equal", "size one", "is_one"),
+        helper.make_node("If", ["is_one"], ["any_rank"], then_branch=then, else_branch=other),
+    ]
+
+
+SIZE_CONSTANTS = [
+    constant("one", np.int64(1)),
+    constant("axis_0", np.int64(0)),
+    constant("axis_1", np.int64(1)),
+    constant("axis_0_list", np.array([0], np.int64)),
+    constant("axis_1_list", np.array([1], np.int64)),
+    constant("both", np.array([0, 1], np.int64)),
+    constant("rest", np.array([-1], np.int64)),
+]
+
+
+def ranks() -> onnx.ModelProto:
+    """A number of dimensions that sizes decide: sums along the last axis of what is left."""
+    nodes = [
+        *squeezed_by_size("axis_1"),
+        node("Relu", "any_rank", "positive"),
+        node("ReduceSum", "positive rest", "sums", keepdims=0),
+        node("Reshape", "sums rest", "y"),
+    ]
+    return model(nodes, [value("x", F32, ["n", "m"])], [value("y", F32, ["sums"])], SIZE_CONSTANTS)
+
+
+def voices() -> onnx.ModelProto:
+    """A branch for each rate; ranks in them depend on sizes, and one can only be run with one row."""
+    fast = helper.make_graph(
+        [*squeezed_by_size("axis_1"), node("ReduceMax", "any_rank", "most", axes=[-1], keepdims=0), node("Mul", "x x", "square")]
+        + [node("ReduceMax", "most", "top", keepdims=0), node("Reshape", "top rest", "p")],
+        "fast",
+        [],
+        [value("p", F32, [1]), value("square", F32, ["rows", "columns"])],
+    )
+    slow = helper.make_graph(
+        [*squeezed_by_size("axis_0"), node("Unsqueeze", "any_rank both", "wide"), helper.make_node("Conv", ["wide", "w"], ["c"], name="narrow")]
+        + [node("ReduceMax", "c", "top", keepdims=0), node("Reshape", "top rest", "p"), node("Neg", "x", "less")],
+        "slow",
+        [],
+        [value("p", F32, [1]), value("less", F32, ["rows", "columns"])],
+    )
+    nodes = [
+        node("Equal", "rate fast_rate", "is_fast"),
+        helper.make_node("If", ["is_fast"], ["score", "z"], then_branch=fast, else_branch=slow),
+        node("Exp", "score", "p"),
+    ]
+    constants = [*SIZE_CONSTANTS, constant("fast_rate", np.int64(16000)), constant("w", np.ones((1, 1, 3), np.float32))]
+    inputs = [value("x", F32, ["n", "m"]), value("rate", I64, [])]
+    return model(nodes, inputs, [value("p", F32, [1]), value("z", F32, ["n", "m"])], constants)
+
+
 def scan() -> onnx.ModelProto:
     """Running sums along an axis, backwards, and their squares along another one."""
     body = helper.make_graph(
@@ -252,6 +312,14 @@ CASES: dict[str, tuple[Callable[[], onnx.ModelProto], list[Inputs]]] = {
             for first, second, rows in [(True, True, 3), (False, True, 2), (False, False, 3), (True, False, 1)]
         ],
     ),
+    "ranks": (ranks, [{"x": random(*shape)} for shape in [(3, 4), (5, 1), (1, 1), (2, 6), (5, 1)]]),
+    "voices": (
+        voices,
+        [
+            {"x": random(*shape), "rate": np.array(rate)}
+            for shape, rate in [((3, 4), 16000), ((1, 5), 8000), ((3, 1), 16000), ((1, 7), 8000), ((3, 4), 16000)]
+        ],
+    ),
     "scan": (scan, [{"x": random(3, length)} for length in (1, 8, 3)]),
     "amounts": (
         amounts,
@@ -366,6 +434,26 @@ def test_hostile_sizes_are_errors(tmp_path: Path, op: str, inputs: list[str], nu
     request.infer(arrays, {})
     with pytest.raises(rt.RuntimeException, match=f"(?i){message}"):
         request.wait()
+
+
+def test_a_branch_that_contradicts_itself_fails_when_it_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "voices.onnx"
+    onnx.save(voices(), path)
+    request = rt.load_model(path, threads=1).create_request()
+    for rows, rate, is_wrong in [(2, 8000, True), (2, 16000, False), (1, 8000, False)]:
+        request.infer({"x": random(rows, 5), "rate": np.array(rate)}, {})
+        if is_wrong:
+            with pytest.raises(rt.InferError, match='Conv "narrow"'):
+                request.wait()
+        else:
+            request.wait()
+
+
+def test_ranks_that_sizes_decide_must_be_declared(tmp_path: Path) -> None:
+    made = model(squeezed_by_size("axis_1"), [value("x", F32, ["n", "m"])], [value("any_rank", F32, None)], SIZE_CONSTANTS)
+    onnx.save(made, tmp_path / "open.onnx")
+    with pytest.raises(rt.ModelError, match='"any_rank".*declare'):
+        rt.load_model(tmp_path / "open.onnx")
 
 
 def test_an_endless_loop_can_be_cancelled(tmp_path: Path) -> None:

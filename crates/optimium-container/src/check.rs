@@ -17,6 +17,7 @@ pub(crate) fn bodies(operator: &Operator) -> Vec<&Body> {
         Operator::If(op) => vec![&op.then_branch, &op.else_branch],
         Operator::Loop(op) => vec![&op.body],
         Operator::Scan(op) => vec![&op.body],
+        Operator::Deferred(op) => vec![&op.body],
         _ => Vec::new(),
     }
 }
@@ -27,6 +28,7 @@ pub(crate) fn bodies_mut(operator: &mut Operator) -> Vec<&mut Body> {
         Operator::If(op) => vec![&mut op.then_branch, &mut op.else_branch],
         Operator::Loop(op) => vec![&mut op.body],
         Operator::Scan(op) => vec![&mut op.body],
+        Operator::Deferred(op) => vec![&mut op.body],
         _ => Vec::new(),
     }
 }

@@ -34,14 +34,15 @@ pub fn deciding_inputs(op: &Operator) -> &'static [usize] {
 
 /// Whether data decide what sizes `node` of `graph` gives, which axes it works along, or which nodes inside of it run.
 pub fn is_decided_by_data(graph: &Graph, node: &Node) -> bool {
-    let gives_what_it_finds =
-        matches!(node.op, Operator::NonZero | Operator::Unique(_) | Operator::NonMaxSuppression(_))
-            || !bodies(&node.op).is_empty();
+    let gives_what_it_finds = matches!(
+        node.op,
+        Operator::NonZero | Operator::Unique(_) | Operator::NonMaxSuppression(_) | Operator::Deferred(_)
+    ) || !bodies(&node.op).is_empty();
     let computed = |index: &usize| node.input(*index).is_some_and(|id| graph.constant(id).is_none());
     gives_what_it_finds || deciding_inputs(&node.op).iter().any(computed)
 }
 
-/// The graphs inside of an operator.
+/// The graphs inside of an operator, whose shapes are inferred with those around it.
 pub fn bodies(op: &Operator) -> Vec<&Graph> {
     match op {
         Operator::If(op) => vec![&op.then_branch.graph, &op.else_branch.graph],

@@ -103,6 +103,7 @@ impl Promotion {
                 | If(_)
                 | Loop(_)
                 | Scan(_)
+                | Deferred(_)
         );
         let half = |id: &ValueId| matches!(self.type_of(*id), Some(ElementType::F16 | ElementType::BF16));
         !moves && node.inputs.iter().chain(&node.outputs).flatten().any(half)

@@ -94,7 +94,8 @@ impl Model {
                     let name = &graph.value(id).name;
                     by_name.get(name).map(|&index| tensors[index].clone()).ok_or_else(|| {
                         Error::model(format!(
-                            "{name:?} of the model {:?} is not a tensor of known rank",
+                            "{name:?} of the model {:?} is not a tensor of known rank: where sizes of inputs decide \
+                             that, the model must declare its shape, or have inputs of fixed sizes",
                             graph.name
                         ))
                     })

@@ -176,6 +176,7 @@ fn bodies(op: &Operator) -> Vec<&Graph> {
         Operator::If(op) => vec![&op.then_branch.graph, &op.else_branch.graph],
         Operator::Loop(op) => vec![&op.body.graph],
         Operator::Scan(op) => vec![&op.body.graph],
+        Operator::Deferred(op) => vec![&op.body.graph],
         _ => vec![],
     }
 }

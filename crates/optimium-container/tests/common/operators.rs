@@ -237,6 +237,7 @@ fn indexing_and_control() -> Vec<Operator> {
         Operator::If(If { then_branch: outer, else_branch: branch(Unary::Cos, 2.0) }),
         Operator::Loop(looped),
         Operator::Scan(scan),
+        Operator::Deferred(Deferred { body: branch(Unary::Sin, 1.0) }),
     ]
 }
 

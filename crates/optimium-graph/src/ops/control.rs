@@ -43,6 +43,14 @@ pub struct Scan {
     pub output_reversed: Vec<bool>,
 }
 
+/// Inputs: what the body gets. Outputs: what it gives. Shapes in the body are as the model declares them: they follow only from the
+/// sizes that an inference has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// What is done.
+    pub body: Body,
+}
+
 /// A graph inside of an operator.
 ///
 /// It is stored beside the graph that holds it, not inside of the operator's attributes.

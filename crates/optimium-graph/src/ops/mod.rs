@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attention::{Attention, AttentionScores, RotaryEmbedding};
 pub use compressed::{CompressedGather, CompressedMatMul, CompressedWeights, WeightEncoding};
-pub use control::{Body, If, Loop, Scan};
+pub use control::{Body, Deferred, If, Loop, Scan};
 pub use elementwise::{
     Activation, Binary, Cast, CastLike, Comparison, Fusion, NarrowCast, PowerRounding, Unary,
 };
@@ -252,6 +252,8 @@ pub enum Operator {
     Loop(Loop),
     /// See [`Scan`].
     Scan(Scan),
+    /// See [`Deferred`].
+    Deferred(Deferred),
 }
 
 impl Operator {
@@ -357,6 +359,7 @@ impl Operator {
             Operator::If(_) => "If",
             Operator::Loop(_) => "Loop",
             Operator::Scan(_) => "Scan",
+            Operator::Deferred(_) => "Deferred",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Evaluate, simplify};
 use crate::ops::Body;
 use crate::{Graph, Operator, ValueType};
 
-/// Simplifies the bodies of all nodes, those that are never taken excepted. Their types are inferred.
+/// Simplifies the bodies of all nodes, those that are never taken and those that are deferred excepted. Their types are inferred.
 pub(super) fn simplify_bodies(graph: &mut Graph, evaluator: &dyn Evaluate) -> Result<()> {
     for index in 0..graph.nodes().len() {
         give_constants(graph, index);
@@ -39,6 +39,7 @@ fn give_constants(graph: &mut Graph, index: usize) {
     // The first input that is captured, and the one of the bodies that it becomes.
     let (first, inner) = match &node.op {
         Operator::If(_) => (1, 0),
+        Operator::Deferred(_) => (0, 0),
         Operator::Loop(op) => (op.carried + 2, op.carried + 2),
         Operator::Scan(op) => {
             let states = op.body.graph.outputs.len().saturating_sub(op.output_axes.len());
@@ -55,6 +56,7 @@ fn give_constants(graph: &mut Graph, index: usize) {
             Operator::If(op) => vec![&mut op.then_branch, &mut op.else_branch],
             Operator::Loop(op) => vec![&mut op.body],
             Operator::Scan(op) => vec![&mut op.body],
+            Operator::Deferred(op) => vec![&mut op.body],
             _ => Vec::new(),
         };
         bodies.into_iter().for_each(|body| make_constant(&mut body.graph, place - first + inner, &constant));

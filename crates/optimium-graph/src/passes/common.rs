@@ -57,7 +57,10 @@ fn merge_nodes(editor: &mut Editor) -> usize {
 }
 
 fn is_pure(op: &Operator) -> bool {
-    !matches!(op, Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) | Operator::Random(_))
+    !matches!(
+        op,
+        Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) | Operator::Deferred(_) | Operator::Random(_)
+    )
 }
 
 fn is_twin(editor: &Editor, a: NodeId, b: NodeId) -> bool {

@@ -81,6 +81,7 @@ fn is_foldable(op: &Operator, dequantizing: bool) -> bool {
         Operator::If(_)
         | Operator::Loop(_)
         | Operator::Scan(_)
+        | Operator::Deferred(_)
         | Operator::Random(_)
         | Operator::Requantize => false,
         Operator::DequantizeLinear(_) | Operator::QuantizeLinear(_) => dequantizing,

@@ -157,7 +157,7 @@ pub fn simplify_keeping(graph: &mut Graph, kept: &[String], evaluator: &dyn Eval
     }
     bodies::simplify_bodies(graph, evaluator)?;
     graph.drop_unused_values();
-    shapes::infer(graph)?;
+    shapes::infer_now(graph)?;
     check_signature(graph, &promised)?;
     graph.outputs.truncate(outputs);
     names.settle(graph);
@@ -197,7 +197,7 @@ fn run_stage(stage: &Stage, graph: &mut Graph, evaluator: &dyn Evaluate) -> Resu
             if count > 0 {
                 tracing::debug!(stage = stage.name, pass = name, count, "simplified");
                 graph.drop_unused_values();
-                shapes::infer(graph)?;
+                shapes::infer_now(graph)?;
             }
             changes += count;
         }

@@ -46,6 +46,12 @@ impl<'a> Context<'a> {
         self.depth
     }
 
+    /// Whether the values of input `index` follow from sizes and constants alone, as far as can be seen.
+    pub(super) fn is_decided_by_sizes(&self, index: usize) -> bool {
+        let id = self.inputs.get(index).copied().flatten();
+        id.is_some_and(|id| super::deferred::follows_sizes(self.graph, id, self.depth))
+    }
+
     /// Number of inputs, those left out included.
     pub(super) fn input_count(&self) -> usize {
         self.inputs.len()

@@ -21,15 +21,19 @@
 //! shapes are bound, or to the other operand's size.
 //!
 //! The files: `arithmetic` and `facts` hold the numbers and tensors that are followed, `context` is what a rule sees of
-//! its node, [`bind`](fn@bind) gives symbols their values, and the others hold the rules by family.
+//! its node, `body` infers the graphs inside of operators, `deferred` puts off what symbols cannot say, [`bind`](fn@bind) gives
+//! symbols their values, and the others hold the rules by family.
 
 mod arithmetic;
 mod attention;
 mod bind;
+mod body;
+mod branches;
 mod broadcast;
 mod compressed;
 mod context;
 mod control;
+mod deferred;
 mod elementwise;
 mod facts;
 #[cfg(test)]
@@ -60,13 +64,29 @@ pub use self::bind::{bind, bind_within};
 const MAX_DEPTH: usize = 8;
 
 /// Gives every value its type and shape, and every operator the numbers and expressions that its shape-like inputs
-/// turn out to be. Sorts the graph.
+/// turn out to be. Sorts the graph. Where ranks follow only from the sizes that an inference has, the graph becomes that of one
+/// [`Deferred`](crate::ops::Deferred) node.
 ///
 /// # Errors
 /// [`Model`](optimium_tensor::ErrorKind::Model) where operands do not fit each other, the operator or the declared
 /// shapes; [`NotImplemented`](optimium_tensor::ErrorKind::NotImplemented) where even the rank of a tensor
 /// depends on data. The message names the node and its tensors.
 pub fn infer(graph: &mut Graph) -> Result<()> {
+    let original = deferred::may_have_to_be(graph).then(|| Box::new(graph.clone()));
+    match (infer_now(graph), original) {
+        (Err(error), Some(original)) if deferred::is_decided_by_sizes(&error) => {
+            *graph = deferred::wrapped(original);
+            infer_now(graph)
+        }
+        (result, _) => result,
+    }
+}
+
+/// As [`infer`], of a graph whose sizes are all that they will ever be: nothing is deferred but branches.
+///
+/// # Errors
+/// As there, and where ranks do not follow from the sizes.
+pub fn infer_now(graph: &mut Graph) -> Result<()> {
     infer_graph(graph, &[], 0).map(|_| ())
 }
 
@@ -76,9 +96,7 @@ fn infer_graph(graph: &mut Graph, inputs: &[Known], depth: usize) -> Result<Vec<
     if depth > MAX_DEPTH {
         return Err(Error::not_implemented(format!("control flow is nested deeper than {MAX_DEPTH} times")));
     }
-    check_ids(graph)?;
-    graph.sort()?;
-    check_defined(graph)?;
+    settle(graph)?;
     let mut known: Vec<Known> = vec![None; graph.values().len()];
     for (id, value) in graph.inputs.iter().zip(inputs) {
         known[id.index()] = value.clone();
@@ -87,6 +105,13 @@ fn infer_graph(graph: &mut Graph, inputs: &[Known], depth: usize) -> Result<Vec<
         infer_node(graph, &mut known, index, depth)?;
     }
     Ok(known)
+}
+
+/// Checks that it is a graph whose nodes can be walked, and sorts it.
+fn settle(graph: &mut Graph) -> Result<()> {
+    check_ids(graph)?;
+    graph.sort()?;
+    check_defined(graph)
 }
 
 fn check_ids(graph: &Graph) -> Result<()> {
@@ -192,9 +217,10 @@ fn apply(op: &mut Operator, cx: &mut Context<'_>) -> Result<()> {
         Operator::Recurrent(recurrent) => recurrent::recurrent(recurrent, cx),
         Operator::Attention(attention) => attention::attention(attention, cx),
         Operator::RotaryEmbedding(rotary) => attention::rotary(rotary, cx),
-        Operator::If(op) => control::if_(op, cx),
+        Operator::If(op) => branches::if_(op, cx),
         Operator::Loop(op) => control::loop_(op, cx),
         Operator::Scan(op) => control::scan(op, cx),
+        Operator::Deferred(op) => deferred::deferred(op, cx),
         _ => apply_more(op, cx),
     }
 }

@@ -3,6 +3,7 @@
 use optimium_tensor::{ElementType, Expr, Result, Tensor, TensorShape};
 
 use super::infer;
+use crate::ops::Body;
 use crate::{Graph, Node, Operator, ValueId};
 
 /// Dimensions from words: numbers and symbols.
@@ -93,4 +94,12 @@ pub(super) fn expect(actual: Result<String, String>, expected: Result<&str, &str
         (Err(message), Err(part)) if message.contains(part) => Ok(()),
         _ => Err(format!("{actual:?}, expected {expected:?}")),
     }
+}
+
+/// A body with those inputs whose outputs `build` makes.
+pub(super) fn body(inputs: &[Input], build: impl FnOnce(&mut Graph, &[ValueId]) -> Vec<ValueId>) -> Body {
+    let (mut graph, ids) = graph(inputs);
+    let ids: Vec<ValueId> = ids.into_iter().flatten().collect();
+    graph.outputs = build(&mut graph, &ids);
+    Body { graph: Box::new(graph) }
 }

@@ -171,7 +171,11 @@ impl<'m> Importer<'m> {
         self.declare_inputs(proto, &constants)?;
         self.declare_constants(proto, constants)?;
         self.declare_results(&proto.node)?;
-        self.declare_types(proto.value_info.iter().chain(&proto.output));
+        // Sizes may decide ranks where branches are: what comes out is then known by its declaration alone.
+        let has_bodies =
+            proto.node.iter().flat_map(|node| &node.attribute).any(|argument| argument.g.is_some());
+        self.declare_types(proto.value_info.iter(), false);
+        self.declare_types(proto.output.iter(), has_bodies);
         for output in &proto.output {
             let id = self.resolve(&output.name)?.ok_or_else(|| {
                 Error::model(format!("the graph's output {:?} is computed by no node", output.name))
@@ -323,8 +327,8 @@ impl<'m> Importer<'m> {
     }
 
     /// Takes the types that the model declares. Shapes with symbols that no input has are no help to shape
-    /// inference, and dropped.
-    fn declare_types(&mut self, declared: impl Iterator<Item = &'m ValueInfoProto>) {
+    /// inference, and dropped, unless `keep_ranks` says that their number of dimensions is: the symbols are then new ones.
+    fn declare_types(&mut self, declared: impl Iterator<Item = &'m ValueInfoProto>, keep_ranks: bool) {
         let level = self.level();
         for info in declared {
             let (Some(&id), Some(declared)) = (level.scope().values.get(&info.name), info.r#type.as_ref())
@@ -338,8 +342,12 @@ impl<'m> Importer<'m> {
                 level.declare_rank(id, shape.dim.len());
             }
             let symbols = &level.symbols;
-            let mut dimension = |_: usize, number: Option<i64>, name: Option<&str>| {
-                number.map(Expr::from).or_else(|| name.filter(|&n| symbols.contains(n)).map(Expr::symbol))
+            let value_name = &level.graph.value(id).name;
+            let mut dimension = |axis: usize, number: Option<i64>, name: Option<&str>| {
+                let known = number
+                    .map(Expr::from)
+                    .or_else(|| name.filter(|&n| symbols.contains(n)).map(Expr::symbol));
+                known.or_else(|| keep_ranks.then(|| Expr::symbol(&format!("{value_name}.{axis}"))))
             };
             if let Ok(value_type) = types::value_type(declared, &mut dimension) {
                 level.graph.value_mut(id).value_type = value_type;
@@ -568,7 +576,7 @@ impl<'m> Importer<'m> {
             proto.initializer.iter().map(|constant| (constant.name.clone(), self.tensor(constant))).collect();
         self.declare_constants(proto, constants)?;
         self.declare_results(&proto.node)?;
-        self.declare_types(proto.value_info.iter());
+        self.declare_types(proto.value_info.iter(), false);
         self.read_nodes(&proto.node)?;
         let output = |output: &ValueInfoProto| {
             self.resolve(&output.name)?.ok_or_else(|| {
@@ -598,7 +606,7 @@ impl<'m> Importer<'m> {
             }
         }
         self.declare_results(&function.node)?;
-        self.declare_types(function.value_info.iter());
+        self.declare_types(function.value_info.iter(), false);
         self.read_nodes(&function.node)
     }
 }
@@ -710,6 +718,20 @@ mod tests {
         let shape = graph.value(graph.inputs[0]).shape().unwrap().to_string();
         assert_eq!(shape, "[batch, 3, x_dim_2, x_dim_3, x_dim_4, x_dim_5]");
         assert_eq!(graph.value(graph.outputs[0]).shape(), None);
+    }
+
+    #[test]
+    fn ranks_are_kept_where_branches_are() {
+        let shape_of = |choice: NodeProto| {
+            let mut proto = graph(vec![value("c", &[]), value("x", &["2"])], vec![], vec![choice]);
+            proto.output = vec![value("y", &["2", "other", "?"])];
+            let graph = read_graph(17, proto).unwrap();
+            graph.value(graph.outputs[0]).shape().map(ToString::to_string)
+        };
+        let branch = || graph(vec![], vec![], vec![node("Neg", &["x"], &["r"])]);
+        let choice = node("If", &["c"], &["y"]).graph("then_branch", branch()).graph("else_branch", branch());
+        assert_eq!(shape_of(choice).as_deref(), Some("[2, y.1, y.2]"));
+        assert_eq!(shape_of(node("Neg", &["x"], &["y"])), None);
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl<'m> Level<'m> {
         let mut graph = self.graph.clone();
         graph.outputs.clear();
         graph.inputs.extend(self.captures.iter().map(|capture| capture.inner));
-        shapes::infer(&mut graph).ok()?;
+        shapes::infer_now(&mut graph).ok()?;
         graph.value(value).shape().map(numbers)
     }
 
@@ -347,7 +347,7 @@ fn result_type(op: &Operator, output: usize) -> ResultType {
         | Operator::CompressedGather(_) => Fixed(ElementType::F32),
         Operator::Attention(_) if output == 1 => OfInput(1),
         Operator::Attention(_) if output == 2 => OfInput(2),
-        Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) => Unknown,
+        Operator::If(_) | Operator::Loop(_) | Operator::Scan(_) | Operator::Deferred(_) => Unknown,
         _ => OfInput(0),
     }
 }

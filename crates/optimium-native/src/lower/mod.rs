@@ -216,6 +216,7 @@ fn lower(view: &NodeView) -> Result<Layer> {
         | Operator::Requantize
         | Operator::If(_)
         | Operator::Loop(_)
-        | Operator::Scan(_) => Err(Error::not_implemented("no kernel")),
+        | Operator::Scan(_)
+        | Operator::Deferred(_) => Err(Error::not_implemented("no kernel")),
     }
 }

@@ -9,6 +9,7 @@
 //! | NonZero, Unique, NonMaxSuppression | searches | `selection` |
 //! | Slice, TopK, Pad, Reshape, … with computed amounts or axes | is compiled for these, as a plan of one node | `specialized` |
 //! | If | runs a branch, a program | `branch` |
+//! | Deferred | is compiled for the sizes of its inputs, as a program | `deferred` |
 //! | Loop, Scan | runs its body, a program, again and again | `repetition`, `scan` |
 //!
 //! `cut` makes the stages, `run` walks them. Nodes that do not depend on each other by way of a dynamic operator are in one region,
@@ -16,7 +17,9 @@
 
 mod branch;
 mod cut;
+mod deferred;
 mod details;
+mod kept;
 mod repetition;
 mod run;
 mod scan;
@@ -240,6 +243,7 @@ fn compile_node(graph: &Graph, node: &Node, around: &Surroundings) -> Result<Box
         Operator::If(op) => Box::new(branch::Branch::compile(graph, node, op, inside)?),
         Operator::Loop(op) => Box::new(repetition::Repetition::compile(node, op, inside)?),
         Operator::Scan(op) => Box::new(scan::Scanning::compile(node, op, inside)?),
+        Operator::Deferred(op) => Box::new(deferred::Postponed::new(op, inside)),
         _ => Box::new(specialized::Specialized::new(graph, node, around)),
     })
 }

@@ -2,14 +2,14 @@
 //!
 //! Such inputs are small vectors of integers, of which a model sees few: the last plans are kept.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use optimium_device::ExecutionState;
 use optimium_graph::{Graph, Node, ValueId, ValueType, deciders, shapes};
-use optimium_tensor::{Error, ErrorKind, Result, Tensor, TensorShape};
+use optimium_tensor::{Error, Result, Tensor, TensorShape};
 
 use super::cut::{alone, unstored};
+use super::kept::Kept;
 use super::{Call, DynamicOperator, Running, Surroundings};
 use crate::plan::Plan;
 use crate::state::State;
@@ -24,7 +24,7 @@ struct Inner {
     /// The node alone.
     graph: Graph,
     around: Surroundings,
-    plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
+    plans: Kept<Key, Plan>,
 }
 
 /// What a plan was made for: the dimensions of all inputs, and the bytes of those that decide.
@@ -46,7 +46,7 @@ impl Specialized {
             }
         }
         let around = Surroundings { options: unstored(&around.options), ..around.clone() };
-        Specialized(Arc::new(Inner { graph, around, plans: Mutex::default() }))
+        Specialized(Arc::new(Inner { graph, around, plans: Kept::new(KEPT_PLANS) }))
     }
 }
 
@@ -70,7 +70,7 @@ impl Running for OneNode {
     fn run(&mut self, call: &Call) -> Result<Vec<Option<Tensor>>> {
         let key = self.inner.key(call)?;
         if self.current.as_ref().is_none_or(|(current, ..)| *current != key) {
-            let plan = self.inner.plan(&key, call)?;
+            let plan = self.inner.plans.get(&key, || self.inner.compile(call))?;
             self.current = Some((key, plan.clone(), State::new(plan)?));
         }
         let Some((_, plan, state)) = &mut self.current else { return Err(Error::infer("no plan")) };
@@ -123,23 +123,6 @@ impl Inner {
             }
         }
         Ok(key)
-    }
-
-    fn plan(&self, key: &Key, call: &Call) -> Result<Arc<Plan>> {
-        let lock = || self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plan)) = lock().iter().find(|(kept, _)| kept == key) {
-            return Ok(plan.clone());
-        }
-        // What is wrong with a value that an inference computes is not wrong with the model.
-        let plan = self.compile(call).map_err(|error| match error.kind() {
-            ErrorKind::Model | ErrorKind::Shape => error.with_kind(ErrorKind::Infer),
-            _ => error,
-        })?;
-        let plan = Arc::new(plan);
-        let mut plans = lock();
-        plans.truncate(KEPT_PLANS - 1);
-        plans.push_front((key.clone(), plan.clone()));
-        Ok(plan)
     }
 
     fn compile(&self, call: &Call) -> Result<Plan> {

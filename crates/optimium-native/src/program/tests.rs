@@ -3,9 +3,10 @@ use std::time::{Duration, Instant};
 
 use optimium_device::Backend;
 use optimium_graph::ops::{
-    Binary, Body, Comparison, Concat, Gather, If, Loop, Scan, Squeeze, TopK, Unary, Unsqueeze,
+    Binary, Body, Comparison, Concat, Gather, If, Loop, Reduce, Reduction, Reshape, Scan, Shape, Squeeze,
+    TopK, Transpose, Unary, Unsqueeze,
 };
-use optimium_graph::shapes;
+use optimium_graph::{ValueType, shapes};
 use optimium_tensor::{ElementType, ErrorKind, Expr, TensorShape};
 
 use super::*;
@@ -43,6 +44,14 @@ impl Builder {
     fn body(mut self, outputs: &[ValueId]) -> Body {
         self.0.outputs = outputs.to_vec();
         Body { graph: Box::new(self.0) }
+    }
+
+    /// As `executable`, of a graph of which one deferred node is left.
+    fn deferred(mut self, outputs: &[ValueId]) -> Arc<dyn Executable> {
+        self.0.outputs = outputs.to_vec();
+        shapes::infer(&mut self.0).unwrap();
+        assert!(matches!(self.0.nodes(), [Node { op: Operator::Deferred(_), .. }]));
+        Native.compile(&Arc::new(self.0), &CompileOptions::default()).unwrap()
     }
 
     fn executable(mut self, outputs: &[ValueId], options: &CompileOptions) -> Arc<dyn Executable> {
@@ -161,6 +170,79 @@ fn branches_give_their_own_sizes() {
     let mut state = builder.executable(&[y], &CompileOptions::default()).create_state().unwrap();
     assert_eq!(run(&mut state, &[truth(true), floats(&[1.0])], 1).unwrap(), [[1.0, 1.0]]);
     assert_eq!(run(&mut state, &[truth(false), floats(&[1.0, 2.0])], 1).unwrap(), [[1.0, 2.0]]);
+}
+
+/// `if x.shape[1] == 1 then squeeze(x, 1) else x`, given a last axis of one element and summed over the first one: n sums or one.
+fn sums_by_size() -> Builder {
+    let branch = |op: Operator| {
+        let mut body = Builder::new();
+        let x = body.input("inner", ElementType::F32, &["n", "m"]);
+        let y = body.node(op, &[x]);
+        body.body(&[y])
+    };
+    let then_branch = branch(Operator::Squeeze(Squeeze { axes: Some(vec![1]) }));
+    let op = Operator::If(If { then_branch, else_branch: branch(Operator::Identity) });
+    let mut builder = Builder::new();
+    let x = builder.input("x", ElementType::F32, &["n", "m"]);
+    let one = builder.0.add_constant("one", Tensor::scalar(1i64).unwrap());
+    let sizes = builder.node(Operator::Shape(Shape { start: 0, end: None }), &[x]);
+    let size = builder.node(Operator::Gather(Gather { axis: 0 }), &[sizes, one]);
+    let condition = builder.node(Operator::Comparison { function: Comparison::Equal }, &[size, one]);
+    let y = builder.node(op, &[condition, x]);
+    let sum = Reduce {
+        reduction: Reduction::Sum,
+        axes: Some(vec![-1]),
+        keep_dims: false,
+        noop_with_empty_axes: false,
+    };
+    let y = builder.node(Operator::Reduce(sum), &[y]);
+    let rest = builder.0.add_constant("rest", Tensor::from_slice(&[1], &[-1i64]).unwrap());
+    let y = builder.node(Operator::Reshape(Reshape { dims: None, allow_zero: false }), &[y, rest]);
+    let (element_type, shape) = (ElementType::F32, Some(TensorShape::new(vec![Expr::symbol("sums")])));
+    builder.0.value_mut(y).value_type = ValueType::Tensor { element_type, shape };
+    builder.0.outputs = vec![y];
+    builder
+}
+
+#[test]
+fn sizes_decide_ranks() {
+    let builder = sums_by_size();
+    let outputs = builder.0.outputs.clone();
+    let executable = builder.deferred(&outputs);
+    let mut states = [(); 2].map(|()| executable.clone().create_state().unwrap());
+    for (dims, expected) in
+        [([2, 2], vec![3.0, 7.0]), ([4, 1], vec![10.0]), ([1, 4], vec![10.0]), ([2, 2], vec![3.0, 7.0])]
+    {
+        let x = Tensor::from_slice(&dims, &[1f32, 2.0, 3.0, 4.0]).unwrap();
+        for state in &mut states {
+            assert_eq!(run(state, std::slice::from_ref(&x), 1).unwrap(), [expected.clone()]);
+        }
+    }
+}
+
+#[test]
+fn a_branch_that_contradicts_itself_fails_when_it_is_taken() {
+    let branch = |op: Operator| {
+        let mut body = Builder::new();
+        let x = body.input("inner", ElementType::F32, &["n"]);
+        let y = body.node(op, &[x]);
+        body.body(&[y])
+    };
+    let wrong = branch(Operator::Transpose(Transpose { permutation: vec![1, 0] }));
+    let mut builder = Builder::new();
+    let condition = builder.input("c", ElementType::Bool, &[]);
+    let x = builder.input("x", ElementType::F32, &["n"]);
+    let y = builder.node(
+        Operator::If(If { then_branch: branch(Operator::Identity), else_branch: wrong }),
+        &[condition, x],
+    );
+    let mut state = builder.executable(&[y], &CompileOptions::default()).create_state().unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&mut state, &[truth(true), floats(&[1.0])], 1).unwrap(), [[1.0]]);
+        let error = run(&mut state, &[truth(false), floats(&[1.0])], 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Infer);
+        assert!(error.message().contains("Transpose \"n0\""), "{error}");
+    }
 }
 
 /// A loop whose state doubles, and whose states are put together.
