@@ -215,7 +215,7 @@ fn sizes_decide_ranks() {
     {
         let x = Tensor::from_slice(&dims, &[1f32, 2.0, 3.0, 4.0]).unwrap();
         for state in &mut states {
-            assert_eq!(run(state, std::slice::from_ref(&x), 1).unwrap(), [expected.clone()]);
+            assert_eq!(run(state, std::slice::from_ref(&x), 1).unwrap(), std::slice::from_ref(&expected));
         }
     }
 }
