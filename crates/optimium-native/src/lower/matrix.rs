@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use half::bf16;
-use optimium_graph::Graph;
 use optimium_graph::ops::{Activation, Fusion, Gemm, MatMul};
 use optimium_kernels::elementwise::{Binary, Broadcast, binary_f32, broadcast_strides};
 use optimium_kernels::gemm::{self, Problem, matmul_general};
 use optimium_kernels::{Part, Real, SharedSlice};
 use optimium_simd::Level;
-use optimium_tensor::{ElementType, Error, Expr, Result, SymbolValues};
+use optimium_tensor::{ElementType, Error, Result};
 
 use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::right::{Form, RightMatrix};
@@ -105,29 +104,10 @@ pub(super) fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
     }
 }
 
-/// Rows that are assumed for sizes which only requests decide: what a transformer's block sees.
-const TYPICAL_ROWS: i64 = 128;
-
-/// Rows of a, as far as they are known; a batch has one of what it has.
+/// Rows of a, where they are known; else what a transformer's block sees.
 fn rows_hint(view: &NodeView) -> usize {
-    let dims = view.output_shape(0).map_or(&[][..], |shape| shape.dims());
-    let typical = |dim: &Expr| {
-        let mut values = SymbolValues::new();
-        dim.visit_symbols(&mut |symbol| {
-            values.insert(symbol.clone(), if is_batch(view.graph, symbol) { 1 } else { TYPICAL_ROWS });
-        });
-        let rows = dim.evaluate(&values).unwrap_or(TYPICAL_ROWS);
-        usize::try_from(rows).unwrap_or(1).max(1)
-    };
-    dims[..dims.len().saturating_sub(1)].iter().map(typical).fold(1, usize::saturating_mul)
-}
-
-/// Whether a size is the first one of an input that has further dimensions.
-fn is_batch(graph: &Graph, symbol: &str) -> bool {
-    graph.inputs.iter().filter_map(|&input| graph.value(input).shape()).any(|shape| match shape.dims() {
-        [first, _, ..] => first.as_symbol() == Some(symbol),
-        _ => false,
-    })
+    let dims = view.output_shape(0).ok().and_then(|shape| shape.as_fixed());
+    dims.map_or(128, |dims| dims[..dims.len().saturating_sub(1)].iter().product::<usize>().max(1))
 }
 
 /// Strides of one matrix of `rows × columns` of b, as `[k, n]`.
