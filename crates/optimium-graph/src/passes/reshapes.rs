@@ -199,81 +199,62 @@ mod tests {
     fn heads(
         b: &mut Builder,
         x: ValueId,
+        has_bias: bool,
         inserted: &[usize],
         permutation: &[usize],
         merged: &[usize],
     ) -> ValueId {
-        let (w, bias) = (b.weights(&[12, 12]), b.weights(&[3, 4]));
+        let w = b.weights(&[12, 12]);
         let y = b.matmul(x, w);
-        let y = b.reshape(y, &[1, 5, 3, 4]);
-        let y = b.binary(Binary::Add, y, bias);
+        let mut y = b.reshape(y, &[1, 5, 3, 4]);
+        if has_bias {
+            let bias = b.weights(&[3, 4]);
+            y = b.binary(Binary::Add, y, bias);
+        }
         let y = b.reshape(y, inserted);
         let y = b.transpose(y, permutation);
         b.reshape(y, merged)
     }
 
-    /// Heads of keys, whose projection has no bias.
-    fn keys(b: &mut Builder, x: ValueId) -> ValueId {
-        let w = b.weights(&[12, 12]);
-        let y = b.matmul(x, w);
-        let y = b.reshape(y, &[1, 5, 3, 4]);
-        let y = b.reshape(y, &[1, 1, 5, 3, 4]);
-        let y = b.transpose(y, &[0, 3, 1, 2, 4]);
-        b.reshape(y, &[3, 5, 4])
-    }
-
-    /// The same where keys have no bias, and scores have an axis of one behind them.
-    #[test]
-    fn attention_without_a_bias_of_keys() {
-        let mut b = Builder::new();
-        let x = b.input(&[1, 5, 12]);
-        let q = heads(&mut b, x, &[1, 5, 3, 1, 4], &[0, 2, 1, 3, 4], &[3, 5, 4]);
-        let k = keys(&mut b, x);
-        let v = heads(&mut b, x, &[1, 5, 1, 3, 4], &[0, 3, 2, 4, 1], &[3, 4, 5]);
-        let (k, v) = (b.transpose(k, &[0, 2, 1]), b.transpose(v, &[0, 2, 1]));
-        let scores = b.matmul(q, k);
-        let scores = b.reshape(scores, &[1, 3, 5, 5, 1]);
-        let scores = b.reshape(scores, &[1, 3, 5, 5]);
-        let half = b.number(0.5);
-        let scores = b.binary(Binary::Mul, scores, half);
-        let weights = b.node(Operator::Softmax(Softmax { axis: -1, log: false, flatten: false }), &[scores]);
-        let weights = b.reshape(weights, &[1, 3, 5, 1, 5]);
-        let weights = b.reshape(weights, &[3, 5, 5]);
-        let y = b.matmul(weights, v);
-        let y = b.reshape(y, &[1, 3, 5, 4, 1]);
-        let y = b.transpose(y, &[0, 2, 1, 3, 4]);
-        let y = b.reshape(y, &[1, 5, 12]);
-        let w = b.weights(&[12, 7]);
-        let y = b.matmul(y, w);
-        let mut graph = b.finish(&[y]);
-        simplified(&mut graph).unwrap();
-        same_operators(&graph, &["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"]).unwrap();
-    }
-
-    /// As tf2onnx writes the products of Keras.
+    /// As tf2onnx writes the products of Keras: with a bias of keys or not, and with an axis of one behind scores, weights and
+    /// heads or not.
     #[test]
     fn attention_of_einsum() {
-        let mut b = Builder::new();
-        let x = b.input(&[1, 5, 12]);
-        let q = heads(&mut b, x, &[1, 5, 3, 1, 4], &[0, 2, 1, 3, 4], &[3, 5, 4]);
-        let k = heads(&mut b, x, &[1, 1, 5, 3, 4], &[0, 3, 1, 2, 4], &[3, 5, 4]);
-        let v = heads(&mut b, x, &[1, 5, 1, 3, 4], &[0, 3, 2, 4, 1], &[3, 4, 5]);
-        let (k, v) = (b.transpose(k, &[0, 2, 1]), b.transpose(v, &[0, 2, 1]));
-        let scores = b.matmul(q, k);
-        let scores = b.reshape(scores, &[1, 3, 5, 5]);
-        let half = b.number(0.5);
-        let scores = b.binary(Binary::Mul, scores, half);
-        let weights = b.node(Operator::Softmax(Softmax { axis: -1, log: false, flatten: false }), &[scores]);
-        let weights = b.reshape(weights, &[3, 5, 5]);
-        let y = b.matmul(weights, v);
-        let y = b.reshape(y, &[1, 3, 5, 4]);
-        let y = b.transpose(y, &[0, 2, 1, 3]);
-        let y = b.reshape(y, &[1, 5, 12]);
-        let w = b.weights(&[12, 7]);
-        let y = b.matmul(y, w);
-        let expected = ["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"];
-        let mut graph = b.finish(&[y]);
-        simplified(&mut graph).unwrap();
-        same_operators(&graph, &expected).unwrap();
+        each_case([(true, false), (true, true), (false, false), (false, true)], |&(has_bias, inserts)| {
+            let mut b = Builder::new();
+            let x = b.input(&[1, 5, 12]);
+            let q = heads(&mut b, x, true, &[1, 5, 3, 1, 4], &[0, 2, 1, 3, 4], &[3, 5, 4]);
+            let k = heads(&mut b, x, has_bias, &[1, 1, 5, 3, 4], &[0, 3, 1, 2, 4], &[3, 5, 4]);
+            let v = heads(&mut b, x, true, &[1, 5, 1, 3, 4], &[0, 3, 2, 4, 1], &[3, 4, 5]);
+            let (k, v) = (b.transpose(k, &[0, 2, 1]), b.transpose(v, &[0, 2, 1]));
+            let mut scores = b.matmul(q, k);
+            if inserts {
+                scores = b.reshape(scores, &[1, 3, 5, 5, 1]);
+            }
+            let scores = b.reshape(scores, &[1, 3, 5, 5]);
+            let half = b.number(0.5);
+            let scores = b.binary(Binary::Mul, scores, half);
+            let softmax = Operator::Softmax(Softmax { axis: -1, log: false, flatten: false });
+            let mut weights = b.node(softmax, &[scores]);
+            if inserts {
+                weights = b.reshape(weights, &[1, 3, 5, 1, 5]);
+            }
+            let weights = b.reshape(weights, &[3, 5, 5]);
+            let y = b.matmul(weights, v);
+            let y = if inserts {
+                let y = b.reshape(y, &[1, 3, 5, 4, 1]);
+                b.transpose(y, &[0, 2, 1, 3, 4])
+            } else {
+                let y = b.reshape(y, &[1, 3, 5, 4]);
+                b.transpose(y, &[0, 2, 1, 3])
+            };
+            let y = b.reshape(y, &[1, 5, 12]);
+            let w = b.weights(&[12, 7]);
+            let y = b.matmul(y, w);
+            let expected = ["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"];
+            let mut graph = b.finish(&[y]);
+            simplified(&mut graph).map_err(|error| error.to_string())?;
+            same_operators(&graph, &expected)
+        });
     }
 }
