@@ -98,12 +98,12 @@ impl Patches {
         let repeated = |values: Option<&[f32]>| values.map(|values| values[..outputs].repeat(taps));
         let (bias, slope) = (repeated(lines.epilogue.bias), repeated(lines.epilogue.slope));
         let epilogue = Epilogue { bias: bias.as_deref(), slope: slope.as_deref(), ..*lines.epilogue };
-        let nothing = vec![0.0; self.weights.layout.k];
         let product = |x: &[f32], stride: usize, patches: usize, to: &mut [f32]| {
             let (layout, weights, n) = (&self.weights.layout, &self.weights.data, self.weights.layout.n);
             let to = SharedSlice::new(to);
             gemm::gemm(self.level, patches, x, stride, layout, weights, &epilogue, to, n, Part::WHOLE);
         };
+        let places = Places::of(lines, &across);
         for line in down {
             let scratch = &mut scratch[..self.scratch_len(across.len())];
             // Patches beyond the input have the bias alone.
@@ -114,23 +114,41 @@ impl Patches {
                 let first = (image * geometry.input[0] + line) * geometry.input[1] + across.start;
                 product(&lines.x[first * geometry.input_stride..], geometry.input_stride, inside, found);
             }
-            product(&nothing, 0, across.len() - inside, beyond);
-            lines.take_apart(image, line, across.clone(), scratch);
+            if !beyond.is_empty() {
+                product(&vec![0.0; self.weights.layout.k], 0, across.len() - inside, beyond);
+            }
+            lines.take_apart(image, line, &places, scratch);
         }
+    }
+}
+
+/// Which patches of a line there are, and how those whose columns all lie in the output are copied.
+struct Places {
+    across: Range<usize>,
+    whole: Range<usize>,
+    copy: StridedCopy,
+}
+
+impl Places {
+    fn of(lines: &Lines, across: &Range<usize>) -> Places {
+        let (geometry, channels) = (lines.geometry, lines.parameters.output_channels);
+        let [rows, columns] = lines.parameters.stride;
+        let whole =
+            geometry.padding[1].div_ceil(columns)..(geometry.padding[1] + geometry.output[1]) / columns;
+        let whole = whole.start.clamp(across.start, across.end)..whole.end.clamp(across.start, across.end);
+        let from = [rows * columns * channels, channels, 1].map(|step| step as isize);
+        let to = [columns * geometry.output_stride, geometry.output_stride, 1].map(|step| step as isize);
+        let copy = StridedCopy::new(&[whole.len(), columns, channels], &from, &to, size_of::<f32>());
+        Places { across: across.clone(), whole, copy }
     }
 }
 
 impl Lines<'_> {
     /// Brings a line of patches to the output lines that they are parts of.
-    fn take_apart(&self, image: usize, line: usize, across: Range<usize>, patches: &[f32]) {
+    fn take_apart(&self, image: usize, line: usize, places: &Places, patches: &[f32]) {
         let (geometry, channels) = (self.geometry, self.parameters.output_channels);
         let ([rows, columns], [height, width]) = (self.parameters.stride, geometry.output);
-        let whole = geometry.padding[1].div_ceil(columns)..(geometry.padding[1] + width) / columns;
-        let whole = whole.start.clamp(across.start, across.end)..whole.end.clamp(across.start, across.end);
-        let size = rows * columns * channels;
-        let steps = [size, channels, 1].map(|step| step as isize);
-        let to = [columns * geometry.output_stride, geometry.output_stride, 1].map(|step| step as isize);
-        let copy = StridedCopy::new(&[whole.len(), columns, channels], &steps, &to, size_of::<f32>());
+        let (Places { across, whole, copy }, size) = (places, rows * columns * channels);
         let bytes = bytemuck::cast_slice(patches);
         // SAFETY: the output as the bytes that it consists of.
         let y = unsafe { SharedSlice::from_raw(self.y.as_mut_ptr().cast(), size_of::<f32>() * self.y.len()) };
