@@ -16,9 +16,12 @@ use crate::primitives::sync::{Condvar, Mutex, MutexGuard};
 use crate::primitives::thread::{self, JoinHandle};
 use crate::primitives::{lock, wait_at_most};
 
-/// Long against a wake-up, which it saves, and short against what a person notices, which it may cost once when a caller
-/// changes its ways.
-const NAP: Duration = Duration::from_micros(500);
+/// The first nap: long against a wake-up, which it saves.
+const SHORTEST_NAP: Duration = Duration::from_micros(500);
+
+/// Naps grow up to this while callers do wait, because the end of a nap takes a core from those who compute. It is short against
+/// what a person notices, which it may cost once when a caller changes its ways.
+const LONGEST_NAP: Duration = Duration::from_millis(4);
 
 /// Naps during which a reserved job is left to its caller.
 const RESERVED_NAPS: u8 = 2;
@@ -70,6 +73,8 @@ struct State<J> {
     napping: bool,
     /// Whether jobs were reserved since the last nap began.
     reserving: bool,
+    /// How long the next nap is.
+    nap: Duration,
     stopped: bool,
 }
 
@@ -101,6 +106,7 @@ impl<J: Job> WorkQueue<J> {
             idle: 0,
             napping: false,
             reserving: false,
+            nap: SHORTEST_NAP,
             stopped: false,
         };
         WorkQueue(Arc::new(Shared {
@@ -246,9 +252,11 @@ impl<J: Job> Shared<J> {
     fn nap<'a>(&'a self, mut state: MutexGuard<'a, State<J>>) -> MutexGuard<'a, State<J>> {
         (state.napping, state.reserving) = (true, false);
         state.idle += 1;
-        let mut state = wait_at_most(&self.work, state, &self.state, NAP);
+        let period = state.nap;
+        let mut state = wait_at_most(&self.work, state, &self.state, period);
         state.idle -= 1;
         state.napping = false;
+        state.nap = if state.has_reserved() { SHORTEST_NAP } else { LONGEST_NAP.min(2 * period) };
         state.queue.iter_mut().for_each(|queued| queued.reserved = queued.reserved.saturating_sub(1));
         state
     }

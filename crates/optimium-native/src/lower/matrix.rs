@@ -8,7 +8,7 @@ use optimium_kernels::elementwise::{Binary, Broadcast, binary_f32, broadcast_str
 use optimium_kernels::gemm::{self, Problem, matmul_general};
 use optimium_kernels::{Part, Real, SharedSlice};
 use optimium_simd::Level;
-use optimium_tensor::{ElementType, Error, Result};
+use optimium_tensor::{ElementType, Error, Expr, Result};
 
 use super::epilogue::{BoundEpilogue, EpilogueSource};
 use super::right::{Form, RightMatrix};
@@ -104,11 +104,21 @@ pub(super) fn matmul(view: &NodeView, op: &MatMul) -> Result<Layer> {
     }
 }
 
-/// Rows of a, where they are known; else what a transformer's block sees.
+/// Rows of a. Of what is not known, a first dimension that is a size of its own is a batch, which is one more often than not, and
+/// everything else what a transformer's block sees.
 fn rows_hint(view: &NodeView) -> usize {
-    let dims = view.output_shape(0).ok().and_then(|shape| shape.as_fixed());
-    dims.map_or(128, |dims| dims[..dims.len().saturating_sub(1)].iter().product::<usize>().max(1))
+    let Ok(shape) = view.output_shape(0) else { return TYPICAL_ROWS };
+    let [rows @ .., _] = shape.dims() else { return 1 };
+    let typical = |(axis, dim): (usize, &Expr)| match dim.as_const() {
+        Some(size) => usize::try_from(size).unwrap_or(1),
+        None if axis == 0 && dim.as_symbol().is_some() => 1,
+        None => TYPICAL_ROWS,
+    };
+    rows.iter().enumerate().map(typical).fold(1, usize::saturating_mul).max(1)
 }
+
+/// Rows of a product for which a size is unknown.
+const TYPICAL_ROWS: usize = 128;
 
 /// Strides of one matrix of `rows × columns` of b, as `[k, n]`.
 fn b_strides(k: usize, n: usize, transposed: bool) -> [usize; 2] {
