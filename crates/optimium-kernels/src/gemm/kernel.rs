@@ -46,6 +46,8 @@ pub(super) struct AnyStrips<'a> {
     /// What is needed next: fetched [some lines](fetched_lines) per step of k, as many lines as there are.
     pub(super) next: *const f32,
     pub(super) next_lines: usize,
+    /// Whether the places of the result are far away, and in pieces that the processor does not foresee.
+    pub(super) fetches_places: bool,
 }
 
 /// Sums that come from other products, and sums that are left to them. They lie in rows as wide as the panel's vectors, one
@@ -110,6 +112,9 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
             let stride = if fetched < all.next_lines { LINE } else { 0 };
             let next = all.next.wrapping_add(fetched * stride);
             fetched += steps * fetched_lines(VECTORS * S::LANES);
+            if all.fetches_places {
+                fetch_places::<S, A, ROWS, VECTORS>(simd, all, *self.result);
+            }
             // SAFETY: the rows' runs, the panel and the initial sums are readable, by the promise of the caller.
             let mut sums =
                 unsafe { accumulate::<S, A, ROWS, VECTORS, CHAINS>(simd, all, rows, carried, next, stride) };
@@ -130,6 +135,29 @@ impl<A: Multiply, const ROWS: usize, const VECTORS: usize, const CHAINS: usize> 
                 } else {
                     keep(simd, all.carry.kept.add(carried), sums);
                 }
+            }
+        }
+    }
+}
+
+/// Fetches the places of the next `ROWS` rows of `result`, and what will be added to them: while the tile is summed, they come
+/// from afar.
+#[inline(always)]
+fn fetch_places<S: Simd, A: Multiply, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    all: &AnyStrips,
+    mut result: Walk,
+) {
+    let Finish { residual, residual_stride, rounded, .. } = all.finish;
+    let elements = if A::ROUNDS && rounded { 2 } else { 1 };
+    for _ in 0..ROWS {
+        let row = result.step();
+        let c = all.c.wrapping_add(row * all.c_stride / elements);
+        let added = residual.wrapping_add(row * residual_stride / elements);
+        for line in 0..(VECTORS * S::LANES).div_ceil(LINE * elements) {
+            simd.prefetch(c.wrapping_add(line * LINE));
+            if !residual.is_null() {
+                simd.prefetch(added.wrapping_add(line * LINE));
             }
         }
     }

@@ -46,6 +46,10 @@ pub(crate) struct Product<'a, T = f32> {
 const BLOCK_BYTES: usize = 512 << 10;
 /// Rows of a block that make reading the panels again worth while, at least.
 const BLOCK_ROWS: usize = 96;
+/// Bytes between the first and the last row of a panel's result that do not stay in the second-level cache beside all else.
+const FAR_BYTES: usize = 256 << 10;
+/// Steps of k beside which fetching the places of the result takes no time.
+const STEPS_WORTH_FETCHING: usize = 48;
 /// Products of so few rows are bound by reading the panels, once.
 const STREAMING_ROWS: usize = 4;
 
@@ -90,7 +94,7 @@ impl<T: Real> Product<'_, T> {
     /// As for [`run`](Product::run), and `carry` has `count` rows.
     pub(super) unsafe fn panel(&self, first: usize, count: usize, panel: Panel, next: &[f32], carry: Carry) {
         let tile = self.layout.tile_of(panel.vectors);
-        let mut strips = AnyStrips { carry, ..self.strips(panel, next) };
+        let mut strips = self.strips(panel, next, count, carry);
         let activation = deferred::take(&mut strips.finish, !carry.kept.is_null());
         // Balanced strips, of two heights at most.
         let strip_count = count.div_ceil(tile.rows);
@@ -116,8 +120,8 @@ impl<T: Real> Product<'_, T> {
         }
     }
 
-    /// What the strips of `panel` have in common.
-    fn strips(&self, panel: Panel, next: &[f32]) -> AnyStrips<'_> {
+    /// What the strips of `panel` that make `count` rows have in common.
+    fn strips(&self, panel: Panel, next: &[f32], count: usize, carry: Carry) -> AnyStrips<'_> {
         let column = self.column + panel.column;
         let residual = self.epilogue.residual;
         let finish = Finish {
@@ -129,6 +133,9 @@ impl<T: Real> Product<'_, T> {
             rounded: T::ROUNDED,
         };
         let lanes = self.layout.lanes();
+        let is_far = count * self.c_stride * size_of::<T>() >= FAR_BYTES;
+        let is_scattered = carry.kept.is_null() && self.c_stride > panel.columns;
+        let is_long = self.runs.len() * self.run_length >= STEPS_WORTH_FETCHING;
         AnyStrips {
             a: self.a,
             runs: self.runs,
@@ -138,9 +145,10 @@ impl<T: Real> Product<'_, T> {
             c: self.c.wrapping_add(column).cast(),
             c_stride: self.c_stride,
             finish,
-            carry: Carry::NONE,
+            carry,
             next: next.as_ptr(),
             next_lines: next.len() / LINE,
+            fetches_places: is_far && is_scattered && is_long,
         }
     }
 }
