@@ -95,6 +95,7 @@ fn attention(also: Option<usize>) -> Arc<Graph> {
         causal: false,
         merged: None,
         scores: AttentionScores::Product,
+        masked_score: None,
     };
     let [q, k, v, past_k, past_v] = inputs.map(Some);
     graph.add_node(Node {

@@ -270,6 +270,7 @@ fn attention() -> Vec<Operator> {
         causal: true,
         merged: Some(true),
         scores: AttentionScores::Capped,
+        masked_score: None,
     };
     let rotary = RotaryEmbedding { heads: None, size: Some(32), interleaved: true };
     vec![Operator::Attention(attention), Operator::RotaryEmbedding(rotary)]

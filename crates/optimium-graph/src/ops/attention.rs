@@ -45,6 +45,9 @@ pub struct Attention {
     /// What the scores are.
     #[serde(default)]
     pub scores: AttentionScores,
+    /// What the score of a key becomes that a mask of Bool leaves out; none where it takes no part.
+    #[serde(default)]
+    pub masked_score: Option<f32>,
 }
 
 /// Inputs: x, cos, sin, positions (I64 `[batch, length]`) or none. Output: as x.

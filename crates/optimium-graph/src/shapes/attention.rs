@@ -169,6 +169,7 @@ mod tests {
             causal: false,
             merged: None,
             scores: Default::default(),
+            masked_score: None,
         }
     }
 

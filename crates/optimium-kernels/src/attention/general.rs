@@ -68,7 +68,7 @@ fn score_row(
         let cap = f64::from(parameters.softcap);
         let capped = if cap == 0.0 { product } else { cap * (product / cap).tanh() };
         let masked = if key < limit {
-            capped + added(operands, [sequence, head, query, key])
+            masked(operands, [sequence, head, query, key], capped)
         } else {
             f64::NEG_INFINITY
         };
@@ -93,13 +93,13 @@ fn score_row(
     scores
 }
 
-/// What the mask adds to a score.
-fn added(operands: &Operands, [sequence, head, query, key]: [usize; 4]) -> f64 {
-    let Some(mask) = &operands.mask else { return 0.0 };
+/// What the mask makes of a score.
+fn masked(operands: &Operands, [sequence, head, query, key]: [usize; 4], score: f64) -> f64 {
+    let Some(mask) = &operands.mask else { return score };
     let at = mask.row(sequence, head, query) + key * mask.strides[3];
     match mask.values {
-        MaskValues::Added(values) => values[at].into(),
-        MaskValues::Allowed(values) if values[at] == 0 => f64::NEG_INFINITY,
-        MaskValues::Allowed(_) => 0.0,
+        MaskValues::Added(values) => score + f64::from(values[at]),
+        MaskValues::Allowed { values, otherwise } if values[at] == 0 => otherwise.into(),
+        MaskValues::Allowed { .. } => score,
     }
 }

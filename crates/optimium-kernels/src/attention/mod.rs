@@ -235,6 +235,8 @@ mod tests {
         Row,
         /// Which keys take part, for each query, the same for all heads; none for the first query.
         Allowed,
+        /// As those, but the scores of the others are the lowest number.
+        Lowest,
         /// One value for all keys.
         Shared,
     }
@@ -333,8 +335,10 @@ mod tests {
                 Masked::No => None,
                 Masked::Added => mask(added, [query_heads * queries * keys, queries * keys, keys, 1], keys),
                 Masked::Row => mask(added, [keys, 0, 0, 1], keys - keys.min(2)),
-                Masked::Allowed => {
-                    mask(MaskValues::Allowed(&self.allowed), [queries * keys, 0, keys, 1], keys)
+                Masked::Allowed | Masked::Lowest => {
+                    let lowest = if case.masked == Masked::Lowest { f32::MIN } else { f32::NEG_INFINITY };
+                    let values = MaskValues::Allowed { values: &self.allowed, otherwise: lowest };
+                    mask(values, [queries * keys, 0, keys, 1], keys)
                 }
                 Masked::Shared => mask(added, [0, queries, 1, 0], keys),
             }
@@ -430,10 +434,10 @@ mod tests {
                     return f64::NEG_INFINITY;
                 }
                 let at = |mask: Mask| mask.row(b, h, i) + key * mask.strides[3];
-                s + mask.map_or(0.0, |mask| match mask.values {
-                    MaskValues::Added(values) => values[at(mask)].into(),
-                    MaskValues::Allowed(values) if values[at(mask)] == 0 => f64::NEG_INFINITY,
-                    MaskValues::Allowed(_) => 0.0,
+                mask.map_or(s, |mask| match mask.values {
+                    MaskValues::Added(values) => s + f64::from(values[at(mask)]),
+                    MaskValues::Allowed { values, otherwise } if values[at(mask)] == 0 => otherwise.into(),
+                    MaskValues::Allowed { .. } => s,
                 })
             };
             let scores: Vec<f64> = (0..keys).map(score).collect();
@@ -540,7 +544,7 @@ mod tests {
         let cases = various_sizes().into_iter().flat_map(|sizes| {
             let plain = case(sizes);
             let causal = Case { parameters: Parameters { causal: true, ..plain.parameters }, ..plain };
-            let masks = [Masked::Added, Masked::Row, Masked::Allowed, Masked::Shared];
+            let masks = [Masked::Added, Masked::Row, Masked::Allowed, Masked::Lowest, Masked::Shared];
             let masks = masks.into_iter().map(move |masked| Case { masked, ..plain });
             let both = Case { masked: Masked::Allowed, counted: true, ..causal };
             masks.chain([causal, Case { counted: true, ..plain }, Case { counted: true, ..causal }, both])

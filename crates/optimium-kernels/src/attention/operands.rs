@@ -101,8 +101,13 @@ impl<'a> SharedHeads<'a> {
 pub enum MaskValues<'a> {
     /// What is added to the scores.
     Added(&'a [f32]),
-    /// Not zero where a key takes part.
-    Allowed(&'a [u8]),
+    /// Zero where the score of a key is `otherwise`, whatever it was; minus infinity for a key that takes no part.
+    Allowed {
+        /// One byte a score.
+        values: &'a [u8],
+        /// What takes the place of scores.
+        otherwise: f32,
+    },
 }
 
 /// Which keys take part for which queries, and how much.
@@ -121,7 +126,7 @@ impl Mask<'_> {
     pub(super) fn check(&self, sizes: &Sizes) {
         let length = match self.values {
             MaskValues::Added(values) => values.len(),
-            MaskValues::Allowed(values) => values.len(),
+            MaskValues::Allowed { values, .. } => values.len(),
         };
         let [sequence, head, query, key] = self.strides;
         assert!(key <= 1, "keys of a mask at a stride of {key}");

@@ -112,6 +112,9 @@ impl SimdTask for Weigh<'_> {
     }
 }
 
+/// What finite scores are at least: the lowest numbers, which masks like to use, are not finite times [`OF_TWO`].
+const LOWEST: f32 = f32::MIN / 2.0;
+
 /// Makes scores of products with the keys from `first` on, and gives the largest.
 #[inline(always)]
 fn prepare<S: Simd>(
@@ -137,6 +140,7 @@ fn prepare<S: Simd>(
             }
             if let Some(mask) = mask {
                 v = masked(simd, mask, place, first + at, count, v);
+                v = simd.select(simd.eq(v, lowest), v, simd.max(v, simd.splat(LOWEST)));
             }
             store(simd, p, v, count);
             let v = simd.select(simd.first(count), v, lowest);
@@ -170,7 +174,7 @@ unsafe fn masked<S: Simd>(
             };
             simd.add(scores, added)
         }
-        MaskValues::Allowed(values) => {
+        MaskValues::Allowed { values, otherwise } => {
             let allowed = if shared {
                 simd.splat_i32(i32::from(values[at]))
             } else {
@@ -178,7 +182,7 @@ unsafe fn masked<S: Simd>(
                 unsafe { simd.load_u8(values.as_ptr().add(at), count) }
             };
             let out = simd.eq(simd.to_f32(allowed), simd.splat(0.0));
-            simd.select(out, simd.splat(f32::NEG_INFINITY), scores)
+            simd.select(out, simd.splat(otherwise), scores)
         }
     }
 }

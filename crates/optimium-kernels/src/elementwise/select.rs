@@ -46,6 +46,19 @@ pub fn select<'a, T: Copy + 'a>(
     }
 }
 
+/// Elements that are chosen together.
+const CHUNK: usize = 16;
+
+/// The elements from number `at` on, or the same one again and again where they are no step apart.
+///
+/// # Safety
+/// They are readable, and no step or one apart.
+#[inline(always)]
+unsafe fn read_chunk<T: Copy>(p: *const T, at: usize, stride: usize) -> [T; CHUNK] {
+    // SAFETY: the caller's promise.
+    unsafe { if stride == 0 { [p.read(); CHUNK] } else { p.add(at).cast::<[T; CHUNK]>().read_unaligned() } }
+}
+
 /// # Safety
 /// `n` elements are readable at the operands in those steps, and writable at `y`.
 #[inline(always)]
@@ -57,7 +70,21 @@ unsafe fn select_row<T: Copy>(
     y: *mut T,
     n: usize,
 ) {
-    for i in 0..n {
+    let mut done = 0;
+    if strides.iter().all(|&stride| stride <= 1) {
+        while n - done >= CHUNK {
+            // SAFETY: by the caller's promise. All is read before anything is written, which may be where an operand is.
+            unsafe {
+                let condition = read_chunk(condition, done, strides[0]);
+                let (on, off) = (read_chunk(a, done, strides[1]), read_chunk(b, done, strides[2]));
+                let chosen: [T; CHUNK] =
+                    std::array::from_fn(|i| if condition[i] != 0 { on[i] } else { off[i] });
+                y.add(done).cast::<[T; CHUNK]>().write_unaligned(chosen);
+            }
+            done += CHUNK;
+        }
+    }
+    for i in done..n {
         // SAFETY: by the caller's promise.
         unsafe {
             let (on, off) = (a.add(i * strides[1]).read(), b.add(i * strides[2]).read());
@@ -69,6 +96,31 @@ unsafe fn select_row<T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_rows_also_in_their_own_place() {
+        for n in [15, 16, 17, 50] {
+            let condition: Vec<u8> = (0..n).map(|i| (i * 7 % 3 == 0).into()).collect();
+            let a: Vec<u32> = (0..n as u32).collect();
+            for strides in [[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]] {
+                let [c, p, q] = strides.map(|stride| [stride]);
+                let broadcast = Broadcast::of(&[n], [&c, &p, &q]);
+                let b: Vec<u32> = (100..100 + n as u32).collect();
+                let expected: Vec<u32> = (0..n)
+                    .map(|i| if condition[i * c[0]] != 0 { a[i * p[0]] } else { b[i * q[0]] })
+                    .collect();
+                let mut y = vec![0; n];
+                select(&broadcast, &condition, &a, &b, SharedSlice::new(&mut y), Part::WHOLE);
+                assert_eq!(y, expected, "{strides:?}");
+                if strides[1] == 1 {
+                    let mut y = a.clone();
+                    let place = SharedSlice::new(&mut y);
+                    select(&broadcast, &condition, place, &b, place, Part::WHOLE);
+                    assert_eq!(y, expected, "{strides:?} in place");
+                }
+            }
+        }
+    }
 
     #[test]
     fn three_operands_broadcast() {

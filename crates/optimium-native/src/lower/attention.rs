@@ -97,7 +97,8 @@ struct Placed {
 
 struct PlacedMask {
     operand: Operand,
-    is_bool: bool,
+    /// What scores become that a mask of Bool leaves out; none where it is added.
+    otherwise: Option<f32>,
     strides: [usize; 4],
     keys: usize,
 }
@@ -164,7 +165,8 @@ impl Call {
         if counts.as_ref().is_some_and(|counts| counts.len() != batch) {
             return Err(Error::shape(format!("numbers of keys for a batch of {batch}")));
         }
-        let mask = b.optional_input(3).map(|mask| PlacedMask::of(&mask, &sizes)).transpose()?;
+        let mask =
+            b.optional_input(3).map(|mask| PlacedMask::of(&mask, &sizes, op.masked_score)).transpose()?;
         let scale = op.scale.unwrap_or(1.0 / (size.max(1) as f32).sqrt());
         let parameters = Parameters { scale, softcap: op.softcap, causal: op.causal, past };
         let counts = counts.map(|counts| counts.operand);
@@ -241,7 +243,7 @@ impl PlacedCache {
 }
 
 impl PlacedMask {
-    fn of(mask: &Bound, sizes: &Sizes) -> Result<PlacedMask> {
+    fn of(mask: &Bound, sizes: &Sizes, masked_score: Option<f32>) -> Result<PlacedMask> {
         let wrong = || Error::shape(format!("a mask of shape {:?} for {sizes:?}", mask.dims));
         let keys = *mask.dims.last().ok_or_else(wrong)?;
         if mask.dims.len() > 4 || keys > sizes.keys {
@@ -266,13 +268,14 @@ impl PlacedMask {
         strides[3] = usize::from(!shared);
         let keys = if shared { sizes.keys } else { keys };
         let is_bool = mask.element_type == ElementType::Bool;
-        Ok(PlacedMask { operand: mask.operand, is_bool, strides, keys })
+        let otherwise = is_bool.then(|| masked_score.unwrap_or(f32::NEG_INFINITY));
+        Ok(PlacedMask { operand: mask.operand, otherwise, strides, keys })
     }
 
     fn read<'a>(&self, memory: &Memory<'a>) -> Mask<'a> {
-        let values = match self.is_bool {
-            true => MaskValues::Allowed(memory.read(self.operand)),
-            false => MaskValues::Added(memory.read(self.operand)),
+        let values = match self.otherwise {
+            Some(otherwise) => MaskValues::Allowed { values: memory.read(self.operand), otherwise },
+            None => MaskValues::Added(memory.read(self.operand)),
         };
         Mask { values, strides: self.strides, keys: self.keys }
     }

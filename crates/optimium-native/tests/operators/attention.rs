@@ -16,6 +16,7 @@ fn plain() -> Attention {
         causal: false,
         merged: None,
         scores: AttentionScores::Product,
+        masked_score: None,
     }
 }
 
@@ -112,6 +113,19 @@ fn cached(b: &mut Builder, queries: usize) -> Vec<Expected> {
     vec![(outputs[0], y.data), (outputs[1], k.data), (outputs[2], v.data)]
 }
 
+/// A mask that replaces scores, all of them for the first query.
+fn replaced(b: &mut Builder) -> Vec<Expected> {
+    let (q, k, v) = (random(b, [1, 2, 3, 4]), random(b, [1, 2, 5, 4]), random(b, [1, 2, 5, 4]));
+    let ids = [&q, &k, &v].map(|x| b.input(&x.dims, &x.data));
+    let allowed: Vec<u8> = (0..15).map(|i| u8::from(i >= 5 && i % 3 != 0)).collect();
+    let mask = b.given(Tensor::from_bytes(ElementType::Bool, &[3, 5], &allowed).expect("one byte each"));
+    let op = Attention { masked_score: Some(f32::MIN), ..plain() };
+    let y = b.node(Operator::Attention(op), &[ids[0], ids[1], ids[2], mask]);
+    // So low that what is added to it is lost.
+    let added = |i: [usize; 4]| if allowed[i[2] * 5 + i[3]] == 0 { f32::MIN } else { 0.0 };
+    vec![(y, expected(&q, &k, &v, added).data)]
+}
+
 /// Scores before the softmax, with the mask.
 fn with_scores(b: &mut Builder) -> Vec<Expected> {
     let (q, k, v) = (random(b, [1, 1, 2, 4]), random(b, [1, 1, 3, 4]), random(b, [1, 1, 3, 4]));
@@ -136,6 +150,7 @@ fn of_all_forms() {
             ("shared heads of one query", |b| grouped(b, 1)),
             ("with a cache", |b| cached(b, 5)),
             ("with a cache, one query", |b| cached(b, 1)),
+            ("scores that are replaced", replaced),
             ("with scores", with_scores),
         ],
     );

@@ -6,10 +6,12 @@ use optimium_tensor::{ElementType, Expr};
 
 use super::super::editor::Editor;
 use super::super::matching::{binary, either};
-use crate::ops::{Attention, AttentionScores, Binary, Fusion, MatMul, Reshape, Slice, SliceRange, Transpose};
+use crate::ops::{
+    Attention, AttentionScores, Binary, Fusion, MatMul, Reshape, Slice, SliceRange, Transpose, Unary,
+};
 use crate::{NodeId, Operator, ValueId};
 
-/// `softmax(scale · q · kᵀ + mask) · v`
+/// `softmax(scale · q · kᵀ + mask) · v`, or with a mask that chooses between scores and a number.
 pub(in super::super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
     let (product, [weights, v]) = plain_product(editor, node)?;
     if product.transpose_b || product.alpha != 1.0 {
@@ -46,9 +48,11 @@ pub(in super::super) fn core(editor: &mut Editor, node: NodeId) -> Option<()> {
         causal: false,
         merged: Some(merging.is_some()),
         scores: AttentionScores::Product,
+        masked_score: scores.masked_score,
     };
+    let mask = scores.mask.map(|mask| if scores.is_inverted { inverted(editor, node, mask) } else { mask });
     let past = |index: usize| cache.as_ref().map(|cache| cache.past[index]);
-    let mut inputs = vec![Some(q.value), Some(new_k.value), Some(new_v.value), scores.mask, past(0), past(1)];
+    let mut inputs = vec![Some(q.value), Some(new_k.value), Some(new_v.value), mask, past(0), past(1)];
     while inputs.last() == Some(&None) {
         inputs.pop();
     }
@@ -99,12 +103,16 @@ fn softmax_input(editor: &Editor, weights: ValueId) -> Option<ValueId> {
     if last && !softmax.log { editor.input(node, 0) } else { None }
 }
 
-/// `scale · q · kᵀ + mask`
+/// `scale · q · kᵀ`, and what becomes of it.
 struct Scores {
     q: ValueId,
     k: ValueId,
     scale: f32,
+    /// Real numbers to be added, or with a masked score where the products count.
     mask: Option<ValueId>,
+    masked_score: Option<f32>,
+    /// Whether the mask says where they do not.
+    is_inverted: bool,
 }
 
 impl Scores {
@@ -112,11 +120,33 @@ impl Scores {
         if let Some(scores) = Scores::product(editor, value) {
             return Some(scores);
         }
+        if let Some(scores) = Scores::chosen(editor, value) {
+            return Some(scores);
+        }
         editor.sole_consumer(value)?;
         either(binary(editor, value, Binary::Add)?, |x, mask| {
             let scores = Scores::product(editor, x)?;
             Some(Scores { mask: Some(mask), ..scores })
         })
+    }
+
+    /// Products where the mask says so, or where it does not, and a number elsewhere.
+    fn chosen(editor: &Editor, value: ValueId) -> Option<Scores> {
+        let node = editor.inner(value)?;
+        let (Operator::Where, &[Some(mask), Some(on), Some(off)]) =
+            (editor.op(node), &editor.node(node).inputs[..])
+        else {
+            return None;
+        };
+        let (product, number, is_inverted) = match (editor.scalar_f32(on), editor.scalar_f32(off)) {
+            (None, Some(number)) => (on, number, false),
+            (Some(number), None) => (off, number, true),
+            _ => return None,
+        };
+        // Minus infinity is no part at all.
+        let masked_score = Some(number).filter(|number| number.is_finite());
+        let scores = Scores::product(editor, product).filter(|_| number < f32::INFINITY)?;
+        Some(Scores { mask: Some(mask), masked_score, is_inverted, ..scores })
     }
 
     /// The product, and factors behind it.
@@ -135,11 +165,24 @@ impl Scores {
         }
         let (product, [q, k]) = plain_product(editor, editor.inner(value)?)?;
         let scale = product.alpha * factor;
-        (product.transpose_b && scale.is_finite()).then_some(Scores { q, k, scale, mask: None })
+        (product.transpose_b && scale.is_finite()).then_some(Scores {
+            q,
+            k,
+            scale,
+            mask: None,
+            masked_score: None,
+            is_inverted: false,
+        })
     }
 }
 
-/// Whether the mask is of real numbers, and no larger than the scores.
+/// The mask that says the contrary.
+fn inverted(editor: &mut Editor, near: NodeId, mask: ValueId) -> ValueId {
+    let shape = editor.value(mask).shape().cloned();
+    editor.compute(near, Operator::Unary { function: Unary::Not }, &[mask], mask, shape)
+}
+
+/// Whether the mask is of real numbers or of Bool, and no larger than the scores.
 fn mask_fits(editor: &Editor, scores: &Scores, dims: &[Expr; 4], key_dims: &[Expr; 4]) -> bool {
     let Some(mask) = scores.mask else { return true };
     let Some(mask_dims) = editor.dims(mask) else { return false };
@@ -147,7 +190,8 @@ fn mask_fits(editor: &Editor, scores: &Scores, dims: &[Expr; 4], key_dims: &[Exp
     let one = |dim: &Expr| dim.as_const() == Some(1);
     let Some(skipped) = full.len().checked_sub(mask_dims.len()) else { return false };
     let fits = mask_dims.iter().zip(&full[skipped..]).all(|(dim, full)| one(dim) || dim == *full);
-    fits && !mask_dims.is_empty() && editor.element_type(mask) == editor.element_type(scores.q)
+    let known = [Some(ElementType::Bool), editor.element_type(scores.q)];
+    fits && !mask_dims.is_empty() && known.contains(&editor.element_type(mask))
 }
 
 /// Heads of which each is repeated for several of the queries', before they are.
@@ -357,6 +401,19 @@ mod tests {
         merged(b, y, &[2, 5, 12])
     }
 
+    /// A mask chooses between scores and a number.
+    fn chosen(b: &mut Builder, x: ValueId, is_inverted: bool) -> ValueId {
+        let (q, k, v) = (heads(b, x), heads(b, x), heads(b, x));
+        let k = b.transpose(k, &[0, 1, 3, 2]);
+        let scores = b.matmul(q, k);
+        let (mask, lowest) = (b.flags(&[2, 1, 5, 5]), b.number(-1e9));
+        let (on, off) = if is_inverted { (lowest, scores) } else { (scores, lowest) };
+        let scores = b.node(Operator::Where, &[mask, on, off]);
+        let weights = softmax(b, scores);
+        let y = b.matmul(weights, v);
+        merged(b, y, &[2, 5, 12])
+    }
+
     /// As vision transformers are: one projection, and the heads of all three moved together.
     fn of_one(b: &mut Builder, x: ValueId) -> ValueId {
         let w = b.weights(&[12, 36]);
@@ -390,8 +447,18 @@ mod tests {
 
     #[test]
     fn exporters_spellings() {
-        let cases: [(&str, Build, &[&str]); 3] = [
+        let cases: [(&str, Build, &[&str]); 5] = [
             ("masked", masked, &["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"]),
+            (
+                "chosen by a mask",
+                |b, x| chosen(b, x, false),
+                &["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"],
+            ),
+            (
+                "a mask of what is left out",
+                |b, x| chosen(b, x, true),
+                &["Not", "MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"],
+            ),
             ("of one projection", of_one, &["MatMul", "Slice", "Slice", "Slice", "Attention", "MatMul"]),
             (
                 "scores that are read",

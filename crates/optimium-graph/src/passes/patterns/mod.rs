@@ -3,6 +3,7 @@
 mod activations;
 mod attention;
 mod channel_shuffle;
+mod choice;
 mod dynamic_quantization;
 mod layer_normalization;
 mod moments;
@@ -24,6 +25,7 @@ pub(super) fn run(editor: &mut Editor) -> Result<usize> {
         + editor.visit(rms_normalization::core)
         + editor.visit(rms_normalization::scale)
         + editor.visit(channel_shuffle::with_channels_last)
+        + editor.visit(choice::by_arithmetic)
         + editor.visit(dynamic_quantization::matmul))
 }
 

@@ -117,6 +117,11 @@ fn compute(node: &Node, arrays: &HashMap<ValueId, Array>) -> Outcome<Array> {
         }
         Operator::Activation { function } => x.map(|x| activation(*function, x, 0.0)),
         Operator::Binary { function } => x.zip(need(1)?, |a, b| binary(*function, a, b)),
+        Operator::Where => {
+            let on = x.zip(need(1)?, |chosen, on| chosen * on);
+            let off = x.zip(need(2)?, |chosen, off| (1.0 - chosen) * off);
+            on.zip(&off, |on, off| on + off)
+        }
         Operator::Transpose(transpose) => x.transposed(&transpose.permutation),
         Operator::Reshape(_) | Operator::Expand(_) | Operator::Flatten(_) => reshape(node, x)?,
         Operator::Concat(concat) => {
@@ -185,7 +190,7 @@ fn rotary(op: &RotaryEmbedding, x: &Array, [cos, sin]: [&Array; 2]) -> Outcome<A
     }))
 }
 
-/// Attention without a cache.
+/// Attention without a cache, with a mask of truth values where there is a masked score.
 fn attention(op: &Attention, qkv: [&Array; 3], mask: Option<&Array>) -> Array {
     let separated = |x: &Array, heads: Option<usize>| match (heads, &x.dims[..]) {
         (Some(heads), &[batch, length, width]) => {
@@ -210,7 +215,12 @@ fn attention(op: &Attention, qkv: [&Array; 3], mask: Option<&Array>) -> Array {
     };
     let scale = op.scale.unwrap_or(1.0 / (q.dims[3] as f32).sqrt());
     let scores = matrix_product(&product(true, scale), &q, &repeated(&k));
-    let scores = mask.map_or(scores.clone(), |mask| scores.zip(mask, |score, mask| score + mask));
+    let seen = |score: f32, mask: f32| match op.masked_score {
+        Some(masked) if mask == 0.0 => masked,
+        Some(_) => score,
+        None => score + mask,
+    };
+    let scores = mask.map_or(scores.clone(), |mask| scores.zip(mask, seen));
     let weights = softmax(&Softmax { axis: -1, log: false, flatten: false }, &scores);
     let y = matrix_product(&product(false, 1.0), &weights, &repeated(&v));
     if op.merged != Some(true) {
@@ -250,6 +260,7 @@ fn unary(function: Unary, x: f32) -> f32 {
         Unary::Square => x * x,
         Unary::Reciprocal => 1.0 / x,
         Unary::Erf => erf(x),
+        Unary::Not => f32::from(u8::from(x == 0.0)),
         other => unreachable!("{other:?} is in no test"),
     }
 }

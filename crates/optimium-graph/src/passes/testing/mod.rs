@@ -38,6 +38,15 @@ impl Builder {
         id
     }
 
+    /// An input of truth values.
+    pub(super) fn flags(&mut self, dims: &[usize]) -> ValueId {
+        let id = self.input(dims);
+        let shape = Some(TensorShape::fixed(dims));
+        self.graph.value_mut(id).value_type =
+            crate::ValueType::Tensor { element_type: ElementType::Bool, shape };
+        id
+    }
+
     /// A real constant.
     pub(super) fn constant(&mut self, dims: &[usize], values: &[f32]) -> ValueId {
         let name = format!("c{}", self.graph.values().len());
@@ -154,7 +163,11 @@ fn results(graph: &Graph) -> std::result::Result<Vec<Vec<f32>>, String> {
     for &input in &graph.inputs {
         let dims =
             graph.value(input).shape().and_then(TensorShape::as_fixed).ok_or("an input of unknown size")?;
-        given.insert(input, random.floats(dims.iter().product()));
+        let mut values = random.floats(dims.iter().product());
+        if graph.value(input).element_type() == Some(ElementType::Bool) {
+            values.iter_mut().for_each(|value| *value = f32::from(u8::from(*value > 0.0)));
+        }
+        given.insert(input, values);
     }
     Interpreter::run(graph, &given)
 }

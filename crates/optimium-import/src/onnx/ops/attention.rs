@@ -29,6 +29,7 @@ pub(super) fn attention(node: &mut NodeReader<'_, '_>) -> Result<()> {
             3 => AttentionScores::Probabilities,
             mode => return Err(Error::model(format!("the output mode {mode}"))),
         },
+        masked_score: None,
     };
     if op.softcap < 0.0 {
         return unsupported(format!("a softcap of {}", op.softcap));
@@ -162,6 +163,7 @@ pub(super) fn multi_head_attention(node: &mut NodeReader<'_, '_>) -> Result<()> 
         causal,
         merged: None,
         scores: AttentionScores::Product,
+        masked_score: None,
     };
     let inputs = [node.input(0), node.input(1), node.input(2), node.input(5)];
     node.finish(Operator::Attention(op), inputs)
@@ -193,6 +195,7 @@ mod tests {
             causal: false,
             merged: None,
             scores: AttentionScores::Product,
+            masked_score: None,
         };
         let heads = Attention {
             query_heads: Some(6),

@@ -25,6 +25,7 @@ pub(super) fn flex_attention(node: &mut NodeReader<'_, '_>) -> Result<()> {
             causal: false,
             merged: None,
             scores: AttentionScores::Product,
+            masked_score: None,
         };
         return node.finish_with_all_inputs(Operator::Attention(op));
     }
