@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--suite", nargs="*", metavar="NAME", choices=list(NETWORKS), help="all networks of the suite, or those named")
     add("--networks", type=Path, help="folder that keeps the suite's files (default: a temporary one)")
     add("--threads", type=int, nargs="+", default=[1])
-    add("--rounds", type=int, default=5, help="blocks of each engine")
+    add("--rounds", type=int, default=5, help="calm blocks of each engine")
     add("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
     add("--precision", choices=["f32", "bf16"], default="f32", help="bf16: OpenVINO as it comes")
     add("--size", action="append", default=[], metavar="NAME=VALUE", help="a dynamic dimension; others are 1")
