@@ -108,10 +108,11 @@ struct Scores {
     q: ValueId,
     k: ValueId,
     scale: f32,
-    /// Real numbers to be added, or with a masked score where the products count.
+    /// Real numbers to be added, or Bool where the products count.
     mask: Option<ValueId>,
+    /// What they are where they do not count; none for no part at all.
     masked_score: Option<f32>,
-    /// Whether the mask says where they do not.
+    /// Whether the mask is Bool where they do not.
     is_inverted: bool,
 }
 
