@@ -84,7 +84,7 @@ impl SimdTask for Weigh<'_> {
             let (scale, largest) = if parameters.softcap == 0.0 && operands.mask.is_none() && scale > 0.0 {
                 (scale * OF_TWO, largest(simd, row))
             } else {
-                (OF_TWO, prepare(simd, parameters, operands.mask.as_ref(), place, first, row))
+                (1.0, prepare(simd, parameters, operands.mask.as_ref(), place, first, row))
             };
             let old = *progress;
             let largest = (scale * largest).max(old.largest);
@@ -112,10 +112,8 @@ impl SimdTask for Weigh<'_> {
     }
 }
 
-/// What finite scores are at least: the lowest numbers, which masks like to use, are not finite times [`OF_TWO`].
-const LOWEST: f32 = f32::MIN / 2.0;
-
-/// Makes scores of products with the keys from `first` on, and gives the largest.
+/// Makes scores of products with the keys from `first` on, times [`OF_TWO`], and gives the largest. Of the lowest numbers, which
+/// masks like to use, no factor makes minus infinity, nor is one taken from another after a factor: their digits are too large.
 #[inline(always)]
 fn prepare<S: Simd>(
     simd: S,
@@ -140,8 +138,9 @@ fn prepare<S: Simd>(
             }
             if let Some(mask) = mask {
                 v = masked(simd, mask, place, first + at, count, v);
-                v = simd.select(simd.eq(v, lowest), v, simd.max(v, simd.splat(LOWEST)));
             }
+            let of_two = simd.max(simd.splat(f32::MIN), simd.mul(v, simd.splat(OF_TWO)));
+            v = simd.select(simd.eq(v, lowest), lowest, of_two);
             store(simd, p, v, count);
             let v = simd.select(simd.first(count), v, lowest);
             largest = simd.max(v, largest);
