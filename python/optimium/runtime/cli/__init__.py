@@ -18,6 +18,10 @@ def main() -> None:
         sys.exit("the command line needs more packages: pip install 'optimium-runtime[cli]'")
     from ._app import app
 
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    app()
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app()
+    except KeyboardInterrupt:
+        # Between here and where the command itself looks out for interrupts.
+        sys.exit(128 + signal.SIGINT)
