@@ -9,6 +9,7 @@ use super::parameters::{Geometry, Parameters};
 use super::taps::{Stretch, Taps, View};
 use super::visible::{self, Span};
 use crate::epilogue::Epilogue;
+use crate::gemm::run::Division;
 use crate::gemm::{self, Layout, Lines, PackedMatrix, Problem};
 use crate::{Packing, Part, SharedSlice};
 
@@ -67,8 +68,7 @@ impl Direct {
         scratch: &mut [f32],
         part: Part,
     ) {
-        let panels = self.groups.len() * self.groups[0].layout.panels();
-        let (rows, panels) = gemm::run::share(part, geometry.output_pixels(), panels);
+        let (rows, panels) = self.division(geometry).share(part);
         let job = Job { geometry, x, epilogue, y, panels };
         if self.is_one_product(geometry) {
             let view = View { data: x, pixel: geometry.input_stride, line: 0 };
@@ -89,10 +89,14 @@ impl Direct {
         }
     }
 
+    fn division(&self, geometry: &Geometry) -> Division<'_> {
+        Division { m: geometry.output_pixels(), layout: &self.groups[0].layout, groups: self.groups.len() }
+    }
+
     /// The panel that a part reads first.
     pub(super) fn first_panel(&self, geometry: &Geometry, part: Part) -> &[f32] {
         let each = self.groups[0].layout.panels();
-        let (rows, panels) = gemm::run::share(part, geometry.output_pixels(), self.groups.len() * each);
+        let (rows, panels) = self.division(geometry).share(part);
         if rows.is_empty() || panels.is_empty() {
             return &[];
         }

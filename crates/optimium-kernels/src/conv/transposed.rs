@@ -14,6 +14,7 @@ use super::parameters::{Geometry, Parameters};
 use super::patches::{self, Patches};
 use super::taps::{Stretch, Taps, View};
 use crate::epilogue::Epilogue;
+use crate::gemm::run::Division;
 use crate::gemm::{self, Lines, PackedMatrix, Problem};
 use crate::{Packing, Part, SharedSlice};
 
@@ -191,11 +192,11 @@ impl Phases {
     /// See [`TransposedConvolution::run`]; sizes are checked, and there is an output.
     fn run(&self, job: &Job, scratch: &mut [f32], part: Part) {
         let geometry = job.geometry;
-        let panels = self.parameters.groups * self.phases[0].groups[0].layout.panels();
         let positions = self.positions(geometry, 0);
         let pixels = geometry.batch * positions.len() * self.positions(geometry, 1).len();
-        let by_panels = gemm::run::divides_panels(part.count, pixels, panels);
-        let lines = geometry.batch * positions.len();
+        let (groups, layout) = (self.parameters.groups, &self.phases[0].groups[0].layout);
+        let by_panels = Division { m: pixels, layout, groups }.is_by_panels(part.count);
+        let (lines, panels) = (geometry.batch * positions.len(), groups * layout.panels());
         let (lines, panels) =
             if by_panels { (0..lines, part.range(panels)) } else { (part.range(lines), 0..panels) };
         each_image(lines, &positions, |image, of_image| {

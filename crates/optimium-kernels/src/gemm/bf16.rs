@@ -130,7 +130,7 @@ impl PackedBf16 {
     ) {
         assert!(scratch.len() >= self.scratch_len(m), "{} elements of scratch memory", scratch.len());
         let pairs = self.layout.k;
-        let (rows, panels) = share(part, m, self.layout.panels());
+        let (rows, panels) = share(part, m, &self.layout);
         let blocks = rows.len().div_ceil(block_rows(pairs));
         for block in 0..blocks {
             let (offset, count) = strip(rows.len(), blocks, block);
@@ -286,7 +286,7 @@ pub fn gemm_bf16<L: Real, T: Real>(
     epilogue.check(m, n);
     if let Some(pairs) = as_pairs(a, k, a_stride) {
         let left = Lines::straight(a_stride / 2);
-        let (rows, panels) = share(part, m, b.layout.panels());
+        let (rows, panels) = share(part, m, &b.layout);
         // SAFETY: the slices are checked to hold all rows, and parts have rows or columns of their own.
         return unsafe { b.product(m, pairs, left, epilogue, c, c_stride).run(rows, panels) };
     }

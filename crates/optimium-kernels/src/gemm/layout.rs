@@ -64,7 +64,7 @@ impl Layout {
     }
 
     /// Columns that a vector holds elements of.
-    pub(super) fn columns_of_vector(&self) -> usize {
+    pub(crate) fn columns_of_vector(&self) -> usize {
         self.lanes() / self.group()
     }
 
@@ -186,7 +186,7 @@ impl PackedMatrix {
 
     /// The panel that this part of a product of `m` rows reads first, if it has one.
     pub fn first_panel(&self, m: usize, part: Part) -> &[f32] {
-        let (rows, panels) = share(part, m, self.layout.panels());
+        let (rows, panels) = share(part, m, &self.layout);
         if rows.is_empty() || panels.is_empty() { &[] } else { self.panel(panels.start) }
     }
 

@@ -95,7 +95,7 @@ pub fn gemm(
         epilogue,
         single_row: m == 1,
     };
-    let (rows, panels) = share(part, m, layout.panels());
+    let (rows, panels) = share(part, m, layout);
     // SAFETY: the assertions make all rows lie in their slices; parts have rows or columns of their own.
     unsafe { product.run(rows, panels) };
 }

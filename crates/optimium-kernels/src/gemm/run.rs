@@ -153,21 +153,50 @@ impl<T: Real> Product<'_, T> {
     }
 }
 
-/// Whether `parts` workers should divide the panels of a product of `m` rows among them, and not the rows: where
-/// there are few rows, so that each worker reads its own weights alone.
-pub(crate) fn divides_panels(parts: usize, m: usize, panels: usize) -> bool {
-    const FEW_ROWS: usize = 64;
-    const TOLERATED_IMBALANCE: f64 = 1.25;
-    let largest = |n: usize| n.div_ceil(parts) as f64 / n.max(1) as f64;
-    let balanced = largest(panels) * parts as f64 <= TOLERATED_IMBALANCE;
-    (m <= FEW_ROWS && balanced) || largest(panels) < largest(m)
+/// How workers divide a product of `m` rows and the panels of `groups` matrices of one layout among them.
+#[derive(Clone, Copy)]
+pub(crate) struct Division<'a> {
+    pub(crate) m: usize,
+    pub(crate) layout: &'a Layout,
+    pub(crate) groups: usize,
 }
 
-/// This part's rows and panels of a product of `m` rows and `panels` panels.
-pub(crate) fn share(part: Part, m: usize, panels: usize) -> (Range<usize>, Range<usize>) {
-    if divides_panels(part.count, m, panels) {
-        (0..m, part.range(panels))
-    } else {
-        (part.range(m), 0..panels)
+impl Division<'_> {
+    /// Whether `parts` workers divide the panels, and not the rows: where that takes clearly less time, and where there are few
+    /// rows, so that each worker reads its own weights alone.
+    pub(crate) fn is_by_panels(self, parts: usize) -> bool {
+        const FEW_ROWS: usize = 64;
+        /// Rows whose multiply-adds take as long as it takes to bring a vector of the matrix from the third cache.
+        const ROWS_OF_A_READ: usize = 5;
+        /// Rows divided go on in the cache of the worker that made them, through layers that take rows one by one.
+        const WORTH_LEAVING_THE_CACHE: f64 = 1.1;
+        let Division { m, layout, .. } = self;
+        let cycles = |m: usize, vectors: usize| m.max(ROWS_OF_A_READ) * vectors;
+        let vectors = self.groups * layout.n.div_ceil(layout.columns_of_vector());
+        let largest = (self.panels().div_ceil(parts) * layout.tile.vectors).min(vectors);
+        let (by_rows, by_panels) = (cycles(m.div_ceil(parts), vectors), cycles(m, largest));
+        if m <= FEW_ROWS {
+            by_panels <= by_rows
+        } else {
+            by_panels as f64 * WORTH_LEAVING_THE_CACHE < by_rows as f64
+        }
     }
+
+    /// The rows and the panels of a part.
+    pub(crate) fn share(self, part: Part) -> (Range<usize>, Range<usize>) {
+        if self.is_by_panels(part.count) {
+            (0..self.m, part.range(self.panels()))
+        } else {
+            (part.range(self.m), 0..self.panels())
+        }
+    }
+
+    fn panels(&self) -> usize {
+        self.groups * self.layout.panels()
+    }
+}
+
+/// [`Division::share`] of one matrix.
+pub(crate) fn share(part: Part, m: usize, layout: &Layout) -> (Range<usize>, Range<usize>) {
+    Division { m, layout, groups: 1 }.share(part)
 }

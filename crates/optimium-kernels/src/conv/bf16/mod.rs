@@ -17,7 +17,7 @@ use super::choice::Images;
 use super::parameters::{Geometry, Parameters};
 use super::taps::{Taps, View};
 use crate::epilogue::Epilogue;
-use crate::gemm::run::{Product, share};
+use crate::gemm::run::{Division, Product};
 use crate::gemm::{Lines, PackedBf16, Problem, as_pairs, candidates_bf16, rounding_cost};
 use crate::{Packing, Part, Real, SharedSlice};
 use band::RoundedBand;
@@ -232,8 +232,8 @@ impl ConvolutionBf16 {
             let job = Job { geometry, x, epilogue, y, panels: 0..0 };
             return self.run_sliding(&job, weights, steps, scratch);
         }
-        let panels = self.weights.len() * self.weights[0].layout().panels();
-        let (rows, panels) = share(part, pixels, panels);
+        let division = Division { m: pixels, layout: self.weights[0].layout(), groups: self.weights.len() };
+        let (rows, panels) = division.share(part);
         let job = Job { geometry, x, epilogue, y, panels };
         if let Some((pairs, left)) = self.pixels(geometry, x) {
             return self.each_group(&job, pairs, left, |product, panels| {

@@ -53,9 +53,9 @@ pub use choice::candidates_strassen;
 pub use right::PackedStrassen;
 
 use super::kernel::Carry;
-use super::layout::Panel;
+use super::layout::{Layout, Panel};
 use super::lines::{Lines, Run};
-use super::run::{Product, divides_panels};
+use super::run::{Division, Product};
 use super::tile::strip;
 use crate::epilogue::Epilogue;
 use crate::{Part, SharedSlice};
@@ -222,7 +222,7 @@ pub fn gemm_strassen(
     super::check_bounds(m, [b.k(), b.n()], [a.len(), a_stride], [c.len(), c_stride]);
     epilogue.check(m, b.n());
     assert!(scratch.len() >= b.scratch_len(m), "{} elements of scratch memory", scratch.len());
-    let (pairs, panels) = share(part, m, layout.panels());
+    let (pairs, panels) = share(part, m, layout);
     let (scaled_bias, scratch) = scratch.split_at_mut(b.bias_len());
     let epilogue = &Epilogue { bias: b.scale_bias(epilogue.bias, scaled_bias), ..*epilogue };
     let job = Job { m, a: a.as_ptr(), a_stride, b, epilogue, c: c.as_mut_ptr(), c_stride, panels };
@@ -237,12 +237,12 @@ pub fn gemm_strassen(
 }
 
 /// This part's pairs of rows and panels of a product of `m` rows.
-fn share(part: Part, m: usize, panels: usize) -> (Range<usize>, Range<usize>) {
+fn share(part: Part, m: usize, layout: &Layout) -> (Range<usize>, Range<usize>) {
     let pairs = m.div_ceil(2);
-    if divides_panels(part.count, m, panels) {
-        (0..pairs, part.range(panels))
+    if (Division { m, layout, groups: 1 }).is_by_panels(part.count) {
+        (0..pairs, part.range(layout.panels()))
     } else {
-        (part.range(pairs), 0..panels)
+        (part.range(pairs), 0..layout.panels())
     }
 }
 

@@ -97,7 +97,7 @@ impl PackedStrassen {
 
     /// The panel that this part of a product of `m` rows reads first, if it has one.
     pub fn first_panel(&self, m: usize, part: Part) -> &[f32] {
-        let (pairs, panels) = super::share(part, m, self.layout.panels());
+        let (pairs, panels) = super::share(part, m, &self.layout);
         if pairs.is_empty() || panels.is_empty() {
             &[]
         } else {
