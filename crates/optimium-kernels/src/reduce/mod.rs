@@ -1,6 +1,7 @@
 //! Reductions over any axes, positions of extremes, cumulative sums and the largest elements.
 //!
-//! Work is split over the results alone: each is computed by one part, in one order.
+//! Work is split over the results, each of which is computed by one part, or over [segments](SegmentedReduce) of what is reduced;
+//! always in one order.
 
 mod cumulative;
 mod extreme;
@@ -8,6 +9,7 @@ mod floats;
 pub(crate) mod fold;
 mod numbers;
 mod plan;
+mod segments;
 mod top;
 
 pub use cumulative::{cumulative_product, cumulative_sum};
@@ -16,6 +18,7 @@ pub use floats::reduce_f32;
 pub use numbers::reduce;
 pub use plan::Reduce;
 pub(crate) use plan::runs;
+pub use segments::SegmentedReduce;
 pub use top::top_k;
 
 /// What becomes of the elements of a reduction. Of none: what the formula gives.

@@ -48,6 +48,15 @@ pub(super) fn reduce(view: &NodeView, op: &Reduce) -> Result<Layer> {
             let (x, y) = (b.input(0)?, b.output(0)?.operand);
             let plan = kernels::Reduce::new(&x.dims, &axes);
             let x = x.operand;
+            if let Some(segmented) = kernels::SegmentedReduce::of(reduction, &plan) {
+                let length = segmented.scratch_len();
+                b.need_shared_scratch::<f32>(length);
+                return Ok(Step::in_rounds(kernels::SegmentedReduce::ROUNDS, move |memory, part, round| {
+                    let between = memory.shared_scratch::<f32>(length);
+                    segmented.run(level, memory.read(x), between, memory.write(y), part, round);
+                    Ok(())
+                }));
+            }
             Ok(Step::parallel(move |memory, part| {
                 kernels::reduce_f32(level, reduction, &plan, memory.read(x), memory.write(y), part);
                 Ok(())
