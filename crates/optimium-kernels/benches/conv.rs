@@ -13,7 +13,7 @@ use optimium_testing::Random;
 use common::{Bench, layers};
 
 /// Layers of the usual networks: `[input size, inputs, outputs, kernel, stride, groups]`.
-const LAYERS: [[usize; 6]; 19] = [
+const LAYERS: [[usize; 6]; 21] = [
     [56, 64, 64, 3, 1, 1],
     [28, 128, 128, 3, 1, 1],
     [14, 256, 256, 3, 1, 1],
@@ -33,6 +33,8 @@ const LAYERS: [[usize; 6]; 19] = [
     [14, 512, 512, 3, 1, 32],
     [28, 512, 512, 3, 2, 32],
     [28, 240, 240, 1, 1, 3],
+    [256, 8, 1, 3, 1, 1],
+    [256, 64, 1, 1, 1, 1],
 ];
 
 /// Transposed convolutions that double the size of an image: `[input size, inputs, outputs, kernel]`.

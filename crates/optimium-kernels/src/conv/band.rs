@@ -1,6 +1,8 @@
 //! Rectangles of an image that reach past its edges.
 
-use super::parameters::Geometry;
+use std::ops::Range;
+
+use super::parameters::{Geometry, Parameters};
 
 /// Elements that a band may have, so that it stays in the second-level cache.
 pub(super) const BAND_LEN: usize = 128 << 10;
@@ -15,6 +17,31 @@ pub(super) struct Band {
 }
 
 impl Band {
+    /// The input that the output `lines` need.
+    pub(super) fn under(parameters: &Parameters, geometry: &Geometry, lines: Range<usize>) -> Band {
+        let (stride, extent) = (parameters.stride, parameters.extent());
+        let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
+        let origin =
+            |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
+        Band {
+            origin: [origin(0, lines.start), origin(1, 0)],
+            size: [size(0, lines.len()), size(1, geometry.output[1])],
+        }
+    }
+
+    /// Output lines whose input is copied at once.
+    pub(super) fn lines_at_once(parameters: &Parameters, geometry: &Geometry) -> usize {
+        let line = Band::under(parameters, geometry, 0..1).size[1] * parameters.input_channels;
+        let lines = (BAND_LEN / line.max(1)).saturating_sub(parameters.extent()[0]) / parameters.stride[0];
+        (lines + 1).min(geometry.output[0])
+    }
+
+    /// Elements of the longest copy.
+    pub(super) fn longest(parameters: &Parameters, geometry: &Geometry) -> usize {
+        let lines = Band::lines_at_once(parameters, geometry);
+        Band::under(parameters, geometry, 0..lines).len(parameters.input_channels)
+    }
+
     /// Whether it has no pixel outside of an image of that height and width.
     pub(super) fn lies_in(&self, image: [usize; 2]) -> bool {
         (0..2).all(|axis| {
@@ -28,7 +55,7 @@ impl Band {
     }
 
     /// The pixels of axis 1 or lines of axis 0 that exist in an image of that length, counted in the band.
-    fn existing(&self, axis: usize, length: usize) -> std::ops::Range<usize> {
+    fn existing(&self, axis: usize, length: usize) -> Range<usize> {
         let start = (-self.origin[axis]).clamp(0, self.size[axis] as isize);
         let end = (length as isize - self.origin[axis]).clamp(start, self.size[axis] as isize);
         start.unsigned_abs()..end.unsigned_abs()

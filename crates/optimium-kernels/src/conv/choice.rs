@@ -2,6 +2,7 @@
 
 use optimium_simd::Level;
 
+use super::one_output::OneOutput;
 use super::parameters::Parameters;
 use super::sliding::Sliding;
 use super::strassen;
@@ -22,6 +23,8 @@ pub enum Algorithm {
     Taps,
     /// A line of sums that the kernel slides along: few input channels in every group.
     Sliding,
+    /// Sums of neighbouring pixels, each over the lanes of a vector: one output channel.
+    OneOutput,
     /// Winograd's F(2×2, 3×3): 3×3 taps, stride one, no groups.
     Winograd2,
     /// Winograd's F(4×4, 3×3): the same.
@@ -42,6 +45,7 @@ impl Algorithm {
             Algorithm::Rows => parameters.groups == 1 && parameters.dilation[1] == 1,
             Algorithm::Taps => true,
             Algorithm::Sliding => Sliding::serves(parameters),
+            Algorithm::OneOutput => OneOutput::serves(parameters),
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
                 parameters.kernel == [3, 3] && parameters.stride == [1, 1] && parameters.groups == 1
             }
@@ -57,6 +61,7 @@ impl std::fmt::Display for Algorithm {
             Algorithm::Rows => "rows",
             Algorithm::Taps => "taps",
             Algorithm::Sliding => "sliding",
+            Algorithm::OneOutput => "one output",
             Algorithm::Winograd2 => "winograd F(2x2)",
             Algorithm::Winograd4 => "winograd F(4x4)",
         })
@@ -116,6 +121,7 @@ pub fn candidates(level: Level, parameters: &Parameters, images: &Images) -> Vec
         Algorithm::Rows,
         Algorithm::Taps,
         Algorithm::Sliding,
+        Algorithm::OneOutput,
         Algorithm::Winograd2,
         Algorithm::Winograd4,
     ];
@@ -125,6 +131,10 @@ pub fn candidates(level: Level, parameters: &Parameters, images: &Images) -> Vec
         Algorithm::Winograd2 => Some(winograd::cost(level, parameters, Edge::Two, images)),
         Algorithm::Winograd4 => Some(winograd::cost(level, parameters, Edge::Four, images)),
         Algorithm::Sliding => Some(pixels as f64 * Sliding::cost(level, parameters)),
+        Algorithm::OneOutput => {
+            let lines = images.batch.saturating_mul(images.output[0]).max(1);
+            Some(lines as f64 * OneOutput::cost(level, parameters, images.output[1].max(1)))
+        }
         _ => Some(direct_cost(level, parameters, algorithm, images)),
     };
     let candidate = |algorithm| Some(Candidate { algorithm, cost: cost(algorithm)? / pixels as f64 });
@@ -155,7 +165,7 @@ pub fn layouts(
         (problem, (edge.points() * blocks) as f64)
     };
     let (problem, times) = match candidate.algorithm {
-        Algorithm::Sliding => return Vec::new(),
+        Algorithm::Sliding | Algorithm::OneOutput => return Vec::new(),
         Algorithm::Strassen => {
             let all = strassen_products(level, parameters, images).into_iter();
             return all.map(|one| (one.layout, one.cost / pixels as f64)).collect();

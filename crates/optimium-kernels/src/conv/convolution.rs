@@ -4,6 +4,7 @@ use optimium_simd::Level;
 
 use super::choice::{Algorithm, Images};
 use super::direct::Direct;
+use super::one_output::OneOutput;
 use super::parameters::{Geometry, Parameters};
 use super::sliding::Sliding;
 use super::strassen::{self, Strassen};
@@ -26,6 +27,7 @@ enum Form {
     Direct(Direct),
     Strassen(Strassen),
     Sliding(Sliding),
+    OneOutput(OneOutput),
     Winograd(Winograd),
 }
 
@@ -83,6 +85,7 @@ impl Convolution {
             Algorithm::Pointwise | Algorithm::Taps => direct(false),
             Algorithm::Rows => direct(true),
             Algorithm::Sliding => Form::Sliding(Sliding::new(level, parameters, weights, packing)),
+            Algorithm::OneOutput => Form::OneOutput(OneOutput::new(level, parameters, weights, packing)),
             Algorithm::Winograd2 => winograd(Edge::Two),
             Algorithm::Winograd4 => winograd(Edge::Four),
         };
@@ -105,6 +108,7 @@ impl Convolution {
             Form::Direct(direct) => direct.scratch_len(geometry),
             Form::Strassen(strassen) => strassen.scratch_len(geometry),
             Form::Sliding(_) => 0,
+            Form::OneOutput(one) => one.scratch_len(geometry),
             Form::Winograd(winograd) => winograd.scratch_len(geometry),
         }
     }
@@ -117,7 +121,7 @@ impl Convolution {
         match &self.form {
             Form::Direct(direct) => direct.first_panel(geometry, part),
             Form::Strassen(strassen) => strassen.first_panel(geometry, part),
-            Form::Sliding(_) => &[],
+            Form::Sliding(_) | Form::OneOutput(_) => &[],
             Form::Winograd(winograd) => winograd.first_panel(geometry, part),
         }
     }
@@ -147,6 +151,7 @@ impl Convolution {
             Form::Direct(direct) => direct.run(geometry, x, epilogue, y, scratch, part),
             Form::Strassen(strassen) => strassen.run(geometry, x, epilogue, y, scratch, part),
             Form::Sliding(sliding) => sliding.run(geometry, x, epilogue, y, part),
+            Form::OneOutput(one) => one.run(geometry, x, epilogue, y, scratch, part),
             Form::Winograd(winograd) => winograd.run(geometry, x, epilogue, y, scratch, part),
         }
     }
@@ -162,7 +167,13 @@ mod tests {
     /// padding begin and end down, across]`
     type Sizes = [usize; 16];
 
-    const CASES: [Sizes; 49] = [
+    const CASES: [Sizes; 55] = [
+        [2, 9, 40, 8, 1, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 33, 17, 1, 1, 1, 5, 2, 2, 1, 1, 1, 0, 3, 1, 0],
+        [1, 7, 5, 4, 1, 1, 3, 3, 1, 1, 2, 1, 2, 2, 1, 1],
+        [3, 4, 37, 48, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 6, 50, 2, 1, 1, 3, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 5, 19, 16, 1, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
         [1, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 5, 7, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
         [2, 6, 7, 8, 33, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0],

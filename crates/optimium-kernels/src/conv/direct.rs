@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use optimium_simd::Level;
 
-use super::band::{BAND_LEN, Band};
+use super::band::Band;
 use super::parameters::{Geometry, Parameters};
 use super::taps::{Stretch, Taps, View};
 use super::visible::{self, Span};
@@ -51,11 +51,11 @@ impl Direct {
     /// `f32` elements of scratch memory that each part needs for such images.
     pub(super) fn scratch_len(&self, geometry: &Geometry) -> usize {
         let lines = geometry.output[0];
-        let in_place = || self.band(geometry, 0..lines).lies_in(geometry.input);
+        let in_place = || Band::under(&self.parameters, geometry, 0..lines).lies_in(geometry.input);
         if lines == 0 || geometry.output[1] == 0 || in_place() || self.visible(geometry).is_some() {
             return 0;
         }
-        self.band(geometry, 0..self.band_lines(geometry)).len(self.parameters.input_channels)
+        Band::longest(&self.parameters, geometry)
     }
 
     /// See [`Convolution::run`](super::Convolution::run); sizes are checked, and there is an output.
@@ -114,13 +114,13 @@ impl Direct {
         let [height, width] = geometry.output;
         let input = geometry.input[0] * geometry.input[1] * geometry.input_stride;
         let x = &job.x[(image * input).min(job.x.len())..];
-        let in_place = self.band(geometry, 0..height).lies_in(geometry.input);
-        let lines_at_once = if in_place { height } else { self.band_lines(geometry) };
+        let in_place = Band::under(&self.parameters, geometry, 0..height).lies_in(geometry.input);
+        let lines_at_once = if in_place { height } else { Band::lines_at_once(&self.parameters, geometry) };
         let mut pixel = pixels.start;
         while pixel < pixels.end {
             let first = pixel / width;
             let end = pixels.end.min((first + lines_at_once) * width);
-            let band = self.band(geometry, first..end.div_ceil(width));
+            let band = Band::under(&self.parameters, geometry, first..end.div_ceil(width));
             let view = View::of(&band, x, geometry, self.parameters.input_channels, scratch);
             let [down, across] = self.parameters.stride;
             let left =
@@ -203,26 +203,6 @@ impl Direct {
             single_row: job.geometry.output_pixels() == 1,
             row_len: view.pixel * down * across,
         }
-    }
-
-    /// The input that the output `lines` need.
-    fn band(&self, geometry: &Geometry, lines: Range<usize>) -> Band {
-        let (stride, extent) = (self.parameters.stride, self.parameters.extent());
-        let size = |axis: usize, count: usize| count.saturating_sub(1) * stride[axis] + extent[axis];
-        let origin =
-            |axis: usize, first: usize| (first * stride[axis]) as isize - geometry.padding[axis] as isize;
-        Band {
-            origin: [origin(0, lines.start), origin(1, 0)],
-            size: [size(0, lines.len()), size(1, geometry.output[1])],
-        }
-    }
-
-    /// Output lines whose input is copied at once.
-    fn band_lines(&self, geometry: &Geometry) -> usize {
-        let line = self.band(geometry, 0..1).size[1] * self.parameters.input_channels;
-        let lines =
-            (BAND_LEN / line.max(1)).saturating_sub(self.parameters.extent()[0]) / self.parameters.stride[0];
-        (lines + 1).min(geometry.output[0])
     }
 }
 

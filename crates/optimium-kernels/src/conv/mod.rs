@@ -14,6 +14,7 @@
 //! | `direct` | as products over what the kernel covers |
 //! | `strassen` | of one tap, as products with fewer multiplications |
 //! | `sliding` | of few channels: in small groups, or in all |
+//! | `one_output` | to one channel |
 //! | `winograd` | by products of transformed tiles |
 //! | `bf16` | with bfloat16 factors |
 //! | `band` | copies with zeros around |
@@ -29,6 +30,7 @@ mod choice;
 mod convolution;
 mod direct;
 mod general;
+mod one_output;
 mod parameters;
 mod patches;
 #[cfg(test)]

@@ -151,7 +151,10 @@ fn add_products<S: Simd, const VECTORS: usize>(
     }
 }
 
-/// The even lanes of two vectors, and the odd ones.
+/// The numbers of the even lanes of two vectors, and of the odd ones.
+#[derive(Clone, Copy)]
+pub(crate) struct EvenAndOdd<S: Simd>([S::I32; 2]);
+
 static EVEN_AND_ODD: [[i32; MAX_LANES]; 2] = {
     let mut lanes = [[0; MAX_LANES]; 2];
     let mut lane = 0;
@@ -162,6 +165,25 @@ static EVEN_AND_ODD: [[i32; MAX_LANES]; 2] = {
     }
     lanes
 };
+
+impl<S: Simd> EvenAndOdd<S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> EvenAndOdd<S> {
+        // SAFETY: there are as many as lanes.
+        EvenAndOdd([0, 1].map(|which| unsafe { simd.load_i32(EVEN_AND_ODD[which].as_ptr()) }))
+    }
+}
+
+/// The sums of neighbouring lanes, those of `a` before those of `b`.
+#[inline(always)]
+pub(crate) fn add_neighbours<S: Simd>(
+    simd: S,
+    EvenAndOdd([even, odd]): EvenAndOdd<S>,
+    a: S::F32,
+    b: S::F32,
+) -> S::F32 {
+    simd.add(simd.permute_pair(a, b, even), simd.permute_pair(a, b, odd))
+}
 
 /// The sums of the columns with their bias, of those of groups.
 ///
@@ -179,8 +201,7 @@ unsafe fn put_together<
     all: &AnyStrips,
     groups: [[S::F32; VECTORS]; ROWS],
 ) -> [[S::F32; COLUMNS]; ROWS] {
-    // SAFETY: there are as many as lanes.
-    let [even, odd] = [0, 1].map(|which| unsafe { simd.load_i32(EVEN_AND_ODD[which].as_ptr()) });
+    let neighbours = EvenAndOdd::new(simd);
     let mut bias = [simd.splat(0.0); COLUMNS];
     if !all.finish.bias.is_null() {
         // SAFETY: forwarded.
@@ -191,9 +212,9 @@ unsafe fn put_together<
         for c in 0..COLUMNS {
             // Behind an odd number of vectors there are no columns.
             let (a, b) = (groups[r][2 * c], groups[r][(2 * c + 1).min(VECTORS - 1)]);
-            let mut both = simd.add(simd.permute_pair(a, b, even), simd.permute_pair(a, b, odd));
+            let mut both = add_neighbours(simd, neighbours, a, b);
             if GROUP == 4 {
-                both = simd.add(simd.permute_pair(both, both, even), simd.permute_pair(both, both, odd));
+                both = add_neighbours(simd, neighbours, both, both);
             }
             sums[r][c] = simd.add(sums[r][c], both);
         }

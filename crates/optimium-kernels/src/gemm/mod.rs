@@ -26,7 +26,7 @@ mod choice;
 mod deferred;
 mod dispatch;
 mod general;
-mod grouped;
+pub(crate) mod grouped;
 mod kernel;
 mod layout;
 mod lines;
